@@ -1,0 +1,349 @@
+"""Every error of the package, each a subclass of `FeatureStoreError` and of the fitting builtin.
+
+FeatureStoreError
+├── ConfigError (ValueError)              a setting is unknown, missing or wrong
+├── DeclarationError (ValueError)         a declaration cannot mean what it says
+│   └── UnknownExpectation                no Great Expectations check has that name or argument
+├── NotFound (KeyError)                   a name that nothing has
+│   ├── EntityNotFound  FeatureNotFound  GroupNotFound  ViewNotFound
+│   ├── SnapshotNotFound
+│   └── VersionExpired                    the tables of that instant are gone
+├── DataError (ValueError)                the rows handed in are refused; nothing was written
+│   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
+│   ├── NullKeys  DuplicateRows  NaiveTimestamps  OutsideWindow  OutOfBounds
+│   └── SpineError                        a spine without its keys or its timestamp
+├── WriteRefused (RuntimeError)           the write may not happen; nothing was written
+│   ├── WrittenByDagster                  the group is computed by its asset
+│   ├── DeclarationChanged                another definition was applied meanwhile
+│   ├── BreakingChange                    a change that needs a new version
+│   └── NameTaken                         a snapshot of that name exists
+├── WriteConflict (RuntimeError)          other writers won every retry
+├── PartitionsRejected (RuntimeError)     the quality gate kept partitions out
+└── StoreUnavailable (OSError)            a store cannot be used here and now
+    ├── OnlineStoreUnavailable (ConnectionError)
+    ├── StorageUnusable                   the data root is not writable, or not a local disk
+    └── RegistryUnusable                  cannot be reached, or is newer than this code
+
+Errors take data and build their message from it: what was asked, what exists, what to do.
+Personal values and secrets never enter a message.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from difflib import get_close_matches
+from typing import Any, Self
+
+
+def _listed(names: Iterable[str], most: int = 12) -> str:
+    """The names in quotes, sorted, cut after `most`."""
+    every = sorted(names)
+    shown = ", ".join(f"'{name}'" for name in every[:most])
+    return shown + (f" and {len(every) - most} more" if len(every) > most else "")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The ending of a "not found" message: the nearest known name, else those that exist."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" There are: {_listed(known)}." if known else ""
+
+
+def _examples(rows: Sequence[Mapping[str, object]]) -> str:
+    """Up to five example rows, one a line; the caller has masked them."""
+    return "".join(f"\n  {dict(row)}" for row in rows[:5])
+
+
+class FeatureStoreError(Exception):
+    """Base of all errors of this package; `except FeatureStoreError` catches them all."""
+
+    _data: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        error = super().__new__(cls)
+        error._data = (args, kwargs)
+        return error
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.args = (message,)  # OSError takes none from an __init__ of ours
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its message.
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Step processes and pools pickle errors: rebuild from the data, not from the message.
+        args, kwargs = self._data
+        return _rebuild, (type(self), args, kwargs)
+
+
+def _rebuild(
+    kind: type[FeatureStoreError], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> FeatureStoreError:
+    return kind(*args, **kwargs)
+
+
+class ConfigError(FeatureStoreError, ValueError):
+    """A setting is unknown, missing or wrong."""
+
+
+class DeclarationError(FeatureStoreError, ValueError):
+    """A declaration cannot mean what it says; raised where it is written."""
+
+
+class UnknownExpectation(DeclarationError):
+    """No Great Expectations check has that name, or it has no such argument."""
+
+    def __init__(self, name: str, known: Iterable[str], *, argument: str | None = None) -> None:
+        if argument is None:
+            what = f"Great Expectations has no expectation 'expect_{name}'."
+            super().__init__(what + suggestion(name, known))
+        else:
+            what = f"expect.{name}() takes no argument '{argument}'."
+            super().__init__(what + suggestion(argument, known))
+
+
+class NotFound(FeatureStoreError, KeyError):
+    """A name that nothing has."""
+
+
+class EntityNotFound(NotFound):
+    """No applied entity has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"No entity is named '{name}'." + suggestion(name, known))
+
+
+class FeatureNotFound(NotFound):
+    """The group or view has no feature of that name."""
+
+    def __init__(self, name: str, owner: str, known: Iterable[str]) -> None:
+        super().__init__(f"No feature is named '{name}' in '{owner}'." + suggestion(name, known))
+
+
+class GroupNotFound(NotFound):
+    """No applied feature group has that name (or version)."""
+
+    def __init__(self, name: str, known: Iterable[str], *, version: int | None = None) -> None:
+        known = list(known)
+        what = f"No feature group is named '{name}'" + (
+            f" in version {version}." if version else "."
+        )
+        hint = "" if known else " None is applied here yet: run `feature-store apply`."
+        super().__init__(what + suggestion(name, known) + hint)
+
+
+class ViewNotFound(NotFound):
+    """No applied feature view (or group) has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else " None is applied here yet: run `feature-store apply`."
+        super().__init__(f"No feature view is named '{name}'." + suggestion(name, known) + hint)
+
+
+class SnapshotNotFound(NotFound):
+    """No snapshot has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else " There are none yet: run the `snapshot_job`, or `create_snapshot`."
+        super().__init__(f"No snapshot is named '{name}'." + suggestion(name, known) + hint)
+
+
+class VersionExpired(NotFound):
+    """The table as of that instant or version can no longer be read."""
+
+    def __init__(self, group: str, asked: datetime | int, nearest: str | None = None) -> None:
+        when = asked.isoformat() if isinstance(asked, datetime) else f"version {asked}"
+        hint = (
+            f" The nearest snapshot that holds it is '{nearest}'."
+            if nearest
+            else " No snapshot holds it: only snapshots keep tables readable for ever."
+        )
+        super().__init__(f"'{group}' can no longer be read as of {when}.{hint}")
+
+
+class DataError(FeatureStoreError, ValueError):
+    """The rows handed in are refused; nothing was written."""
+
+
+class SchemaMismatch(DataError, TypeError):
+    """A column is missing, unknown, or of a type that would not survive the write unchanged."""
+
+    def __init__(
+        self, group: str, column: str, *, wanted: str | None, got: str | None, hint: str = ""
+    ) -> None:
+        if got is None:
+            what = f"Column '{column}' ({wanted}) of '{group}' is missing in the data."
+        elif wanted is None:
+            what = f"'{group}' declares no column '{column}' ({got})."
+        else:
+            what = f"Column '{column}' of '{group}' is declared {wanted}, the data has {got}."
+        super().__init__(f"{what} {hint}".rstrip())
+
+
+class NullKeys(DataError):
+    """Rows without an entity key or an event timestamp."""
+
+    def __init__(
+        self, group: str, column: str, count: int, examples: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        super().__init__(
+            f"{count} row(s) for '{group}' have no '{column}'. Every row needs its entity keys and "
+            f"its event timestamp: drop or repair them.{_examples(examples)}"
+        )
+
+
+class DuplicateRows(DataError):
+    """Rows that share entity keys, event timestamp and created timestamp."""
+
+    def __init__(
+        self,
+        group: str,
+        columns: Sequence[str],
+        count: int,
+        examples: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        super().__init__(
+            f"{count} row(s) for '{group}' repeat another row's ({', '.join(columns)}). Keep one "
+            f"row per entity and instant, for example with `unique(..., keep='last')`."
+            f"{_examples(examples)}"
+        )
+
+
+class NaiveTimestamps(DataError):
+    """Timestamps without a time zone."""
+
+    def __init__(self, owner: str, column: str) -> None:
+        super().__init__(
+            f"Timestamps in '{column}' of '{owner}' have no time zone. Make them UTC "
+            f"(`dt.replace_time_zone('UTC')`), or declare `timezone=` on the group."
+        )
+
+
+class OutsideWindow(DataError):
+    """Rows dated outside the partitions that a run or a write may produce."""
+
+    def __init__(
+        self,
+        group: str,
+        count: int,
+        window: str,
+        examples: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        super().__init__(
+            f"{count} row(s) for '{group}' lie outside {window}. A run writes just the partitions "
+            f"it was asked for: filter by `window`, or ask for the partitions that these rows "
+            f"belong to.{_examples(examples)}"
+        )
+
+
+class OutOfBounds(DataError):
+    """Values outside the declared bounds of their features."""
+
+    def __init__(self, group: str, failures: Mapping[str, int]) -> None:
+        listed = "; ".join(f"{rule}: {count} row(s)" for rule, count in failures.items())
+        super().__init__(
+            f"Values for '{group}' break the declared bounds: {listed}. Repair the rows, or change "
+            f"the declaration."
+        )
+
+
+class SpineError(DataError):
+    """A spine that cannot be joined: no timestamp, no key, a clashing column."""
+
+
+class WriteRefused(FeatureStoreError, RuntimeError):
+    """The write may not happen; nothing was written."""
+
+
+class WrittenByDagster(WriteRefused):
+    """The group has a function, so Dagster is its one writer."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(
+            f"'{group}' is computed by its Dagster asset, which is its only writer. Use "
+            f"`feature-store materialize {group}` or the Dagster UI instead."
+        )
+
+
+class DeclarationChanged(WriteRefused):
+    """Another definition of the group was applied while a writer was running."""
+
+    def __init__(self, group: str, changes: Sequence[str]) -> None:
+        super().__init__(
+            f"The applied definition of '{group}' differs from the one that this run was started "
+            f"with ({'; '.join(changes)}). Nothing was written: run `feature-store apply` with the "
+            f"code that should win, then run again."
+        )
+
+
+class BreakingChange(WriteRefused):
+    """A change of an applied group that old rows cannot follow."""
+
+    def __init__(self, group: str, version: int, changes: Sequence[str]) -> None:
+        super().__init__(
+            f"'{group}' version {version} is applied already and these changes would break what "
+            f"is stored: {'; '.join(changes)}. Declare version={version + 1}, a new table."
+        )
+
+
+class NameTaken(WriteRefused):
+    """Snapshots are immutable: a name is given once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A snapshot named '{name}' exists already, and snapshots never change.")
+
+
+class WriteConflict(FeatureStoreError, RuntimeError):
+    """Other writers of the same partitions won every retry; nothing was written."""
+
+    def __init__(self, owner: str, attempts: int) -> None:
+        super().__init__(
+            f"'{owner}' was not written: {attempts} attempts met other writers of the same rows. "
+            f"Run it again; set a Dagster pool on the group if this happens often."
+        )
+
+
+class PartitionsRejected(FeatureStoreError, RuntimeError):
+    """The quality gate kept partitions out; what was stored before is still there."""
+
+    def __init__(self, group: str, reasons: Mapping[str, Sequence[str]], committed: int) -> None:
+        listed = "".join(f"\n  {key}: {'; '.join(why)}" for key, why in list(reasons.items())[:20])
+        more = f"\n  and {len(reasons) - 20} more" if len(reasons) > 20 else ""
+        super().__init__(
+            f"{len(reasons)} partition(s) of '{group}' failed their checks and were put into "
+            f"quarantine; {committed} good partition(s) were committed. Correct the data, then "
+            f"materialize the rejected ones again:{listed}{more}"
+        )
+
+
+class StoreUnavailable(FeatureStoreError, OSError):
+    """A store cannot be used here and now."""
+
+
+class OnlineStoreUnavailable(StoreUnavailable, ConnectionError):
+    """The online store does not answer."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(
+            f"The online store at {uri} does not answer ({reason}). Start it, or set "
+            f"FEATURE_STORE_ONLINE_STORE_URI; without one the embedded LMDB store is used."
+        )
+
+
+class StorageUnusable(StoreUnavailable):
+    """The data root cannot be used."""
+
+    def __init__(self, path: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"'{path}' cannot hold the store: {reason}. {hint}".rstrip())
+
+
+class RegistryUnusable(StoreUnavailable):
+    """The registry's database cannot be used."""
+
+    def __init__(self, url: str, reason: str, hint: str = "") -> None:
+        super().__init__(f"The registry at {url} cannot be used: {reason}. {hint}".rstrip())
