@@ -34,8 +34,11 @@ from difflib import get_close_matches
 from typing import Any, Self
 
 
+_PARTITIONS_SHOWN = 20
+
+
 def _listed(names: Iterable[str], most: int = 12) -> str:
-    """The names in quotes, sorted, cut after `most`."""
+    """Put the names in quotes, sorted, cut after `most`."""
     every = sorted(names)
     shown = ", ".join(f"'{name}'" for name in every[:most])
     return shown + (f" and {len(every) - most} more" if len(every) > most else "")
@@ -312,8 +315,9 @@ class PartitionsRejected(FeatureStoreError, RuntimeError):
     """The quality gate kept partitions out; what was stored before is still there."""
 
     def __init__(self, group: str, reasons: Mapping[str, Sequence[str]], committed: int) -> None:
-        listed = "".join(f"\n  {key}: {'; '.join(why)}" for key, why in list(reasons.items())[:20])
-        more = f"\n  and {len(reasons) - 20} more" if len(reasons) > 20 else ""
+        shown = list(reasons.items())[:_PARTITIONS_SHOWN]
+        listed = "".join(f"\n  {key}: {'; '.join(why)}" for key, why in shown)
+        more = f"\n  and {len(reasons) - len(shown)} more" if len(reasons) > len(shown) else ""
         super().__init__(
             f"{len(reasons)} partition(s) of '{group}' failed their checks and were put into "
             f"quarantine; {committed} good partition(s) were committed. Correct the data, then "
