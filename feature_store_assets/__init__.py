@@ -1,0 +1,47 @@
+"""A feature store that is a Dagster project.
+
+Names resolve on first use, so that reading features loads neither Dagster nor Great Expectations.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from feature_store_assets.config import FeatureStoreConfig as FeatureStoreConfig
+    from feature_store_assets.declaration.expect import Expectation as Expectation
+    from feature_store_assets.declaration.expect import expect as expect
+    from feature_store_assets.declaration.feature import Entity as Entity
+    from feature_store_assets.declaration.feature import Feature as Feature
+    from feature_store_assets.declaration.group import FeatureGroup as FeatureGroup
+    from feature_store_assets.declaration.group import Window as Window
+    from feature_store_assets.declaration.group import feature_group as feature_group
+    from feature_store_assets.declaration.view import FeatureView as FeatureView
+    from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
+
+_HOME = {
+    "Entity": "declaration.feature",
+    "Expectation": "declaration.expect",
+    "Feature": "declaration.feature",
+    "FeatureGroup": "declaration.group",
+    "FeatureStoreConfig": "config",
+    "FeatureStoreError": "errors",
+    "FeatureView": "declaration.view",
+    "Window": "declaration.group",
+    "expect": "declaration.expect",
+    "feature_group": "declaration.group",
+}
+
+__all__ = sorted(_HOME, key=str.casefold)  # noqa: PLE0605  # a list, made from the one table
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -33,7 +33,6 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, Self
 
-
 _PARTITIONS_SHOWN = 20
 
 

@@ -1,0 +1,346 @@
+"""Feature groups: what is computed or pushed together, for one entity, as one table."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from feature_store_assets.declaration.canonical import content_hash, duration, seconds
+from feature_store_assets.declaration.expect import Expectation
+from feature_store_assets.declaration.feature import (
+    RESERVED,
+    Entity,
+    Feature,
+    checked_name,
+    checked_owners,
+    checked_tags,
+)
+from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.errors import DeclarationError, FeatureNotFound, suggestion
+
+Closed = Literal["left", "right"]
+Function = Callable[..., Any]
+
+# Parameters of an author's function that are no upstream assets.
+OWN_PARAMETERS = frozenset({"window", "context"})
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a run of a group's function is to produce.
+
+    `start` and `end` are UTC instants, half-open like the group's partitions: `[start, end)`, or
+    `(start, end]` where the group says `closed="right"`. Both are None for a group without time
+    partitions. `keys` are the partition keys asked for.
+    """
+
+    start: datetime | None
+    end: datetime | None
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Features of one group as a view takes them: (stored name, name in the view)."""
+
+    group: str
+    version: int
+    features: tuple[tuple[str, str], ...]
+
+    def rename(self, names: Mapping[str, str]) -> Self:
+        """Give features other names in the view: `{"stored": "in the view"}`."""
+        stored = [name for name, _ in self.features]
+        for old, new in names.items():
+            if old not in stored:
+                raise FeatureNotFound(old, self.group, stored)
+            checked_name(new, "feature")
+        return replace(
+            self, features=tuple((old, names.get(old, shown)) for old, shown in self.features)
+        )
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """A declared feature group; see `feature_group` for what the fields mean."""
+
+    name: str
+    _: KW_ONLY
+    entity: Entity
+    features: tuple[Feature, ...] = ()
+    timestamp: str = "event_timestamp"
+    created: str | None = None
+    version: int = 1
+    description: str = ""
+    partitions: Partitions | None = None
+    partition_by: tuple[tuple[str, str], ...] = ()
+    upstream: tuple[str, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
+    closed: Closed = "left"
+    timezone: str | None = None
+    ttl: timedelta | None = None
+    freshness: timedelta | None = None
+    retention: timedelta | None = None
+    online: bool = False
+    per_partition: bool = False
+    owners: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    function: Function | None = field(default=None, compare=False, repr=False)
+    ins: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        freeze = object.__setattr__
+        checked_name(self.name, "feature group")
+        partitions = self.partitions
+        if partitions is not None and not isinstance(partitions, Partitions):
+            freeze(self, "partitions", Partitions.of(partitions))
+        tags = self.tags.items() if isinstance(self.tags, Mapping) else self.tags
+        by = self.partition_by
+        freeze(self, "features", tuple(self.features))
+        freeze(self, "expectations", tuple(self.expectations))
+        freeze(self, "owners", checked_owners(self.owners, self.name))
+        freeze(self, "tags", checked_tags(dict(tags), self.name))
+        freeze(self, "partition_by", tuple(by.items()) if isinstance(by, Mapping) else tuple(by))
+        self._check_columns()
+        self._check_time()
+        self._check_partition_by()
+
+    def _check_columns(self) -> None:
+        names = [feature.name for feature in self.features]
+        for name in names:
+            if names.count(name) > 1:
+                raise DeclarationError(f"'{self.name}' declares the feature '{name}' twice.")
+        fixed = [*self.entity.join_keys, self.timestamp, *([self.created] if self.created else [])]
+        for name in fixed:
+            if name in names:
+                raise DeclarationError(
+                    f"'{name}' of '{self.name}' is a key or a timestamp, not a feature as well."
+                )
+            if name in RESERVED and name != self.created:
+                raise DeclarationError(f"'{name}' is a column of every table: rename it.")
+        if len(set(fixed)) < len(fixed):
+            raise DeclarationError(f"'{self.name}' uses a column twice: {', '.join(fixed)}.")
+        for expectation in self.expectations:
+            for column in expectation.columns:
+                if column not in names and column not in fixed:
+                    raise FeatureNotFound(column, self.name, [*names, *fixed])
+
+    def _check_time(self) -> None:
+        if self.version < 1:
+            raise DeclarationError(f"Versions of '{self.name}' start at 1, not {self.version}.")
+        if self.closed not in {"left", "right"}:
+            raise DeclarationError(
+                f"closed of '{self.name}' is 'left' or 'right', not '{self.closed}'."
+            )
+        for what in ("ttl", "freshness", "retention"):
+            span: timedelta | None = getattr(self, what)
+            if span is not None and span <= timedelta(0):
+                raise DeclarationError(f"{what} of '{self.name}' must be longer than nothing.")
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise DeclarationError(f"'{self.timezone}' is no time zone.") from None
+
+    def _check_partition_by(self) -> None:
+        partitions = self.partitions
+        wanted: set[str] = set()
+        if partitions is not None and partitions.kind == "static":
+            wanted = {"static"}
+        if partitions is not None and partitions.kind == "multi":
+            wanted = {name for name, part in partitions.dimensions if not part.is_time}
+        given = dict(self.partition_by)
+        if set(given) != wanted:
+            example = dict.fromkeys(sorted(wanted), "column")
+            raise DeclarationError(
+                f"partition_by of '{self.name}' must say which column holds each dimension's key: "
+                f"partition_by={example}, not {given}."
+            )
+        known = [*self.entity.join_keys, *self.feature_names]
+        for column in given.values():
+            if column not in known:
+                raise FeatureNotFound(column, self.name, known)
+
+    @property
+    def materialized(self) -> bool:
+        """True for groups that Dagster computes, false for groups that are pushed to."""
+        return self.partitions is None or self.partitions.kind != "calendar"
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [feature.name for feature in self.features]
+
+    @property
+    def all_expectations(self) -> tuple[Expectation, ...]:
+        """The features' bounds, then the declared expectations, each once."""
+        bounds = (rule for feature in self.features for rule in feature.expectations)
+        return tuple(dict.fromkeys((*bounds, *self.expectations)))
+
+    def feature(self, name: str) -> Feature:
+        """Return the feature of that name."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise FeatureNotFound(name, self.name, self.feature_names)
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> Selection:
+        chosen = (names,) if isinstance(names, str) else names
+        return Selection(
+            self.name, self.version, tuple((self.feature(name).name, name) for name in chosen)
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the author's function as it is, for tests."""
+        if self.function is None:
+            raise DeclarationError(f"'{self.name}' was read from the registry: it has no function.")
+        return self.function(*args, **kwargs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is declared; defaults are left out, so that new ones change no hash."""
+        full: dict[str, Any] = {
+            "name": self.name,
+            "entity": self.entity.to_json(),
+            "features": [feature.to_json() for feature in self.features],
+            "timestamp": self.timestamp,
+            "created": self.created,
+            "version": self.version,
+            "description": self.description,
+            "partitions": None if self.partitions is None else self.partitions.to_json(),
+            "partition_by": dict(self.partition_by) or None,
+            "upstream": list(self.upstream) or None,
+            "expectations": [rule.to_json() for rule in self.expectations] or None,
+            "closed": self.closed if self.closed != "left" else None,
+            "timezone": self.timezone,
+            "ttl": seconds(self.ttl),
+            "freshness": seconds(self.freshness),
+            "retention": seconds(self.retention),
+            "online": self.online or None,
+            "per_partition": self.per_partition or None,
+            "owners": list(self.owners) or None,
+            "tags": dict(self.tags) or None,
+        }
+        return {key: value for key, value in full.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        given = dict(value)
+        partitions = given.get("partitions")
+        given["partitions"] = None if partitions is None else Partitions.from_json(partitions)
+        given["entity"] = Entity.from_json(given["entity"])
+        given["features"] = tuple(Feature.from_json(each) for each in given["features"])
+        given["upstream"] = tuple(given.get("upstream", ()))
+        given["expectations"] = tuple(
+            Expectation.from_json(each) for each in given.get("expectations", ())
+        )
+        for span in ("ttl", "freshness", "retention"):
+            given[span] = duration(given.get(span))
+        return cls(**given)
+
+    @property
+    def hash(self) -> str:
+        """32 hex digits that name the declared content."""
+        return content_hash(self.to_json())
+
+
+def feature_group(
+    *,
+    entity: Entity,
+    features: Sequence[Feature],
+    timestamp: str = "event_timestamp",
+    created: str | None = None,
+    name: str | None = None,
+    version: int = 1,
+    partitions: Any = None,
+    partition_by: Mapping[str, str] | None = None,
+    ins: Mapping[str, Any] | None = None,
+    expectations: Sequence[Expectation] = (),
+    closed: Closed = "left",
+    timezone: str | None = None,
+    ttl: timedelta | None = None,
+    freshness: timedelta | None = None,
+    retention: timedelta | None = None,
+    online: bool = False,
+    per_partition: bool = False,
+    owners: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> Callable[[Function], FeatureGroup]:
+    """Declare a feature group by the function that computes it.
+
+    Parameters
+    ----------
+    entity, features
+        What the rows describe, and the columns that describe it.
+    timestamp
+        The column that says when the fact was known.
+    created
+        The column that says when the row was recorded, where the data has one: corrections then
+        never leak into training. Without it the write time is kept.
+    name, version
+        The function's name by default. A breaking change needs the next version.
+    partitions, partition_by
+        Dagster's partitions; for static and multi ones the column that holds each key.
+    ins
+        Dagster's `AssetIn` for parameters of the function that need one (look-back, mappings).
+    expectations
+        `expect.*` checks beside the features' own bounds.
+    closed
+        Which end of its window a partition holds: `"left"`, `[start, end)`, or `"right"`,
+        `(start, end]`, for rows that sum up a period and are known at its end.
+    timezone
+        The zone of naive timestamps in the data; without it they are refused.
+    ttl
+        How long a value stays true, offline and online alike.
+    freshness, retention
+        After how long the group is late, and how long its partitions are kept.
+    online
+        Serve the newest row of each entity.
+    per_partition
+        Call the function key by key: for groups that read their own past.
+    owners, tags
+        E-mail addresses or `team:name`; words to find it by.
+
+    Returns
+    -------
+    A decorator that turns a function into a `FeatureGroup`. The names of the function's
+    parameters are its upstream assets; `window` and `context` are given if asked for.
+    """
+
+    def declare(function: Function) -> FeatureGroup:
+        parameters = list(inspect.signature(function).parameters)
+        upstream = tuple(each for each in parameters if each not in OWN_PARAMETERS)
+        group = FeatureGroup(
+            name or function.__name__,
+            entity=entity,
+            features=tuple(features),
+            timestamp=timestamp,
+            created=created,
+            version=version,
+            description=inspect.cleandoc(function.__doc__ or ""),
+            partitions=partitions,
+            partition_by=tuple((partition_by or {}).items()),
+            upstream=upstream,
+            expectations=tuple(expectations),
+            closed=closed,
+            timezone=timezone,
+            ttl=ttl,
+            freshness=freshness,
+            retention=retention,
+            online=online,
+            per_partition=per_partition,
+            owners=tuple(owners),
+            tags=tuple((tags or {}).items()),
+            function=function,
+            ins=dict(ins or {}),
+        )
+        if not group.features:
+            raise DeclarationError(f"'{group.name}' declares no features.")
+        for parameter in ins or {}:
+            if parameter not in upstream:
+                raise DeclarationError(
+                    f"ins names '{parameter}', but the function of '{group.name}' takes no such "
+                    f"parameter." + suggestion(parameter, upstream)
+                )
+        return group
+
+    return declare
