@@ -1,0 +1,1 @@
+"""Offline tables and the point-in-time join over them."""

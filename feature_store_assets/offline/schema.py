@@ -1,0 +1,260 @@
+"""The columns of a group's table, and the gate that rows pass before they are written.
+
+Delta casts silently (0.1 into float32, '7' into an integer), so types are compared here, against
+a whitelist of casts that lose nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_store_assets.declaration.mask import mask_value
+from feature_store_assets.errors import DuplicateRows, NaiveTimestamps, NullKeys, SchemaMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from feature_store_assets.declaration.group import FeatureGroup
+
+PARTITION = "partition"
+CREATED = "created_timestamp"
+UTC_MICROSECONDS = pa.timestamp("us", "UTC")
+
+_ARROW: dict[str, pa.DataType] = {
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "date32": pa.date32(),
+    "timestamp[us, UTC]": UTC_MICROSECONDS,
+}
+_NAMES = {kind: name for name, kind in _ARROW.items()}
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """Return the Arrow type of a declared type name."""
+    if name.startswith("list<"):
+        return pa.list_(_ARROW[name[5:-1]])
+    return _ARROW[name]
+
+
+def declared_type(kind: Any) -> str | None:
+    """Return the declared type that holds values of an Arrow type unchanged, if there is one."""
+    if _is_listed(kind):
+        item = declared_type(kind.value_type)
+        return None if item is None else f"list<{item}>"
+    if pa.types.is_timestamp(kind):
+        return "timestamp[us, UTC]"
+    for name, target in _ARROW.items():
+        if _is_lossless(kind, target):
+            return name
+    return None
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """Columns of one table, in order: keys, event timestamp, created timestamp, features.
+
+    `None` as the type of a key means: as in the first rows written.
+    """
+
+    owner: str
+    keys: tuple[tuple[str, str | None], ...]
+    timestamp: str
+    features: tuple[tuple[str, str], ...]
+    created: str | None = None
+    timezone: str | None = None
+    pii: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, group: FeatureGroup) -> TableSchema:
+        """Return the columns that a declared group's table has."""
+        entity = group.entity
+        return cls(
+            group.name,
+            tuple(zip(entity.join_keys, entity.key_types, strict=True)),
+            group.timestamp,
+            tuple((feature.name, feature.dtype) for feature in group.features),
+            group.created,
+            group.timezone,
+            frozenset(feature.name for feature in group.features if feature.pii),
+        )
+
+    @property
+    def key_names(self) -> list[str]:
+        return [name for name, _ in self.keys]
+
+    @property
+    def feature_names(self) -> list[str]:
+        return [name for name, _ in self.features]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The table's Arrow schema; every key's type must be known."""
+        fields = [(name, arrow_type(kind)) for name, kind in self.keys if kind is not None]
+        fields += [(self.timestamp, UTC_MICROSECONDS), (CREATED, UTC_MICROSECONDS)]
+        fields += [(name, arrow_type(kind)) for name, kind in self.features]
+        return pa.schema([*fields, (PARTITION, pa.string())])
+
+    def with_key_types(self, known: pa.Schema) -> TableSchema:
+        """Return the schema with undeclared key types taken from stored or incoming columns."""
+        keys = []
+        for name, kind in self.keys:
+            found = kind
+            if found is None and name in known.names:
+                found = declared_type(known.field(name).type)
+                if found is None or found == "float64" or found.startswith("list"):
+                    raise SchemaMismatch(
+                        self.owner,
+                        name,
+                        wanted="a key (int64, string, bool, date32 or timestamp)",
+                        got=str(known.field(name).type),
+                    )
+            keys.append((name, found))
+        return replace(self, keys=tuple(keys))
+
+
+def _is_lossless(got: Any, wanted: Any) -> bool:
+    """Tell whether every value of the Arrow type `got` is a value of `wanted`."""
+    types = pa.types
+    if got == wanted or types.is_null(got):
+        return True
+    if types.is_dictionary(got) or (types.is_list(wanted) and _is_listed(got)):
+        inner = wanted if types.is_dictionary(got) else wanted.value_type
+        return _is_lossless(got.value_type, inner)
+    small = types.is_integer(got) and got.bit_width <= 32  # noqa: PLR2004  # fits a mantissa
+    return bool(
+        (types.is_string(wanted) and (types.is_large_string(got) or types.is_string_view(got)))
+        or (types.is_int64(wanted) and types.is_integer(got) and not types.is_uint64(got))
+        or (types.is_float64(wanted) and (types.is_floating(got) or small))
+        or (types.is_timestamp(wanted) and types.is_timestamp(got) and got.tz is not None)
+    )
+
+
+def _is_listed(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def lossless(
+    column: pa.ChunkedArray[Any],
+    wanted: pa.DataType,
+    *,
+    owner: str,
+    name: str,
+    timezone: str | None,
+) -> pa.ChunkedArray[Any]:
+    """Cast a column to a declared type, or refuse.
+
+    Raises
+    ------
+    SchemaMismatch
+        The type is not on the whitelist, or nanoseconds would be cut.
+    NaiveTimestamps
+        A timestamp has no zone and the group declares none.
+    """
+    got = column.type
+    shown = _NAMES.get(wanted, str(wanted))
+    if pa.types.is_timestamp(wanted) and pa.types.is_timestamp(got) and got.tz is None:
+        if timezone is None:
+            raise NaiveTimestamps(owner, name)
+        column = pa.chunked_array([pc.assume_timezone(column, timezone)])
+        got = column.type
+    if got == wanted:
+        return column
+    if not _is_lossless(got, wanted):
+        hint = "Cast it where it is computed." if got != pa.null() else ""
+        raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint)
+    try:
+        return column.cast(wanted)
+    except pa.ArrowInvalid:
+        hint = "Its values do not fit: round them to microseconds where they are computed."
+        raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint) from None
+
+
+def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Table:
+    """Return the rows as the table stores them, or refuse them all.
+
+    Parameters
+    ----------
+    data
+        Keys, event timestamp, features, and the author's created timestamp if one is declared.
+    schema
+        The table's columns; every key's type must be known.
+    written
+        The created timestamp of rows that bring none.
+
+    Returns
+    -------
+    The rows with the table's columns, without `partition`, in the order given.
+
+    Raises
+    ------
+    SchemaMismatch, NaiveTimestamps, NullKeys, DuplicateRows
+    """
+    wanted = schema.arrow
+    source = {CREATED: schema.created or CREATED}
+    known = {source.get(name, name) for name in wanted.names}
+    for name, kind in zip(data.column_names, data.schema.types, strict=True):
+        if name not in known and name != PARTITION:
+            near = f"Declared are: {', '.join(sorted(known - {PARTITION}))}."
+            raise SchemaMismatch(schema.owner, name, wanted=None, got=str(kind), hint=near)
+    columns: list[pa.ChunkedArray[Any]] = []
+    names = [name for name in wanted.names if name != PARTITION]
+    for name in names:
+        kind = wanted.field(name).type
+        given = source.get(name, name)
+        if given in data.column_names:
+            columns.append(
+                lossless(
+                    data[given], kind, owner=schema.owner, name=given, timezone=schema.timezone
+                )
+            )
+        elif name == CREATED and schema.created is None:
+            now = pa.scalar(written, kind)
+            columns.append(pa.chunked_array([pa.repeat(now, data.num_rows)], kind))
+        else:
+            raise SchemaMismatch(schema.owner, given, wanted=_NAMES.get(kind, str(kind)), got=None)
+    table = pa.Table.from_arrays(columns, names=names)
+    _refuse_nulls(table, schema)
+    _refuse_duplicates(table, schema)
+    return table
+
+
+def examples(table: pa.Table, rows: Sequence[int], schema: TableSchema) -> list[dict[str, Any]]:
+    """Return up to five rows for a message: timestamps as they are, keys masked."""
+    masked = set(schema.key_names) | schema.pii
+    shown = table.select([*schema.key_names, schema.timestamp]).take(pa.array(rows[:5], pa.int64()))
+    return [
+        {name: mask_value(value) if name in masked else str(value) for name, value in row.items()}
+        for row in shown.to_pylist()
+    ]
+
+
+def _refuse_nulls(table: pa.Table, schema: TableSchema) -> None:
+    for name in (*schema.key_names, schema.timestamp, CREATED):
+        count = table[name].null_count
+        if count:
+            rows = np.flatnonzero(table[name].is_null().to_numpy()).tolist()
+            shown = schema.created or name if name == CREATED else name
+            raise NullKeys(schema.owner, shown, count, examples(table, rows, schema))
+
+
+def _refuse_duplicates(table: pa.Table, schema: TableSchema) -> None:
+    import polars as pl
+
+    unique = [*schema.key_names, schema.timestamp, CREATED]
+    frame = pl.from_arrow(table.select(unique))
+    assert isinstance(frame, pl.DataFrame)
+    if frame.n_unique() == frame.height:
+        return
+    repeated = frame.with_row_index("row").filter(~pl.struct(unique).is_first_distinct())
+    rows = repeated["row"].to_list()
+    columns = [*schema.key_names, schema.timestamp, *([schema.created] if schema.created else [])]
+    raise DuplicateRows(schema.owner, columns, len(rows), examples(table, rows, schema))

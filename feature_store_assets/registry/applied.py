@@ -1,0 +1,297 @@
+"""Applied declarations: reading by name needs neither the author's file nor Dagster."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from feature_store_assets.declaration.canonical import canonical
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.errors import (
+    BreakingChange,
+    DeclarationChanged,
+    DeclarationError,
+    FeatureNotFound,
+    GroupNotFound,
+    ViewNotFound,
+)
+from feature_store_assets.registry.changes import breaking, other_than_added
+from feature_store_assets.registry.database import applied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from feature_store_assets.registry.database import Database
+
+Declared = FeatureGroup | FeatureView
+_GROUP, _VIEW = "group", "view"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What applying did to one declaration: `added`, `changed` or `unchanged`."""
+
+    kind: str
+    name: str
+    version: int
+    action: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Features of one group that a read asks for: stored name -> name in the answer."""
+
+    group: FeatureGroup
+    features: dict[str, str]
+
+
+class Applied:
+    """The table of applied declarations.
+
+    Parameters
+    ----------
+    database
+        The registry's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def apply(
+        self,
+        declarations: Sequence[Declared],
+        *,
+        prepare: Callable[[FeatureGroup], None] = lambda _: None,
+    ) -> list[Change]:
+        """Write declarations in one transaction, serialised with every other applier.
+
+        Parameters
+        ----------
+        declarations
+            Groups and views.
+        prepare
+            Called for each new or changed group before anything is recorded: makes its table.
+
+        Raises
+        ------
+        BreakingChange
+            A group's stored rows cannot follow; nothing was applied.
+        """
+        groups = [each for each in declarations if isinstance(each, FeatureGroup)]
+        views = [each for each in declarations if isinstance(each, FeatureView)]
+        _refuse_repeats(groups, views)
+        with self._database.write() as connection:
+            changes = []
+            for group in groups:
+                old = self._find(connection, _GROUP, group.name, group.version)
+                if old is not None and old["hash"] != group.hash:
+                    broken = breaking(FeatureGroup.from_json(json.loads(old["definition"])), group)
+                    if broken:
+                        raise BreakingChange(group.name, group.version, broken)
+                self._refuse_taken(connection, _VIEW, group.name)
+                changes.append(_change(_GROUP, group.name, group.version, old, group.hash))
+            for group, change in zip(groups, changes, strict=True):
+                if change.action != "unchanged":
+                    prepare(group)
+                    _record(connection, _GROUP, group.version, group)
+            for view in views:
+                self._refuse_taken(connection, _GROUP, view.name)
+                self._check_view(connection, view)
+                old = self._find(connection, _VIEW, view.name, 1)
+                change = _change(_VIEW, view.name, 1, old, view.hash)
+                changes.append(change)
+                if change.action != "unchanged":
+                    _record(connection, _VIEW, 1, view)
+        return changes
+
+    def extend(
+        self,
+        name: str,
+        change: Callable[[FeatureGroup | None], FeatureGroup],
+        *,
+        prepare: Callable[[FeatureGroup], None],
+    ) -> FeatureGroup:
+        """Change one group by a function of what is applied now, in one transaction."""
+        with self._database.write() as connection:
+            row = self._find(connection, _GROUP, name, None)
+            old = None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
+            new = change(old)
+            if old is not None and (broken := breaking(old, new)):
+                raise BreakingChange(name, new.version, broken)
+            if old != new:
+                prepare(new)
+                _record(connection, _GROUP, new.version, new)
+        return new
+
+    def groups(self) -> list[FeatureGroup]:
+        """Return all applied groups, the newest version of each, by name."""
+        newest: dict[str, FeatureGroup] = {}
+        for row in self._rows(_GROUP):
+            newest[row["name"]] = FeatureGroup.from_json(json.loads(row["definition"]))
+        return list(newest.values())
+
+    def views(self) -> list[FeatureView]:
+        """Return all applied views, by name."""
+        return [FeatureView.from_json(json.loads(row["definition"])) for row in self._rows(_VIEW)]
+
+    def group(self, name: str, version: int | None = None) -> FeatureGroup:
+        """Return an applied group, its newest version by default."""
+        if self._database.exists:
+            with self._database.read() as connection:
+                row = self._find(connection, _GROUP, name, version)
+            if row is not None:
+                return FeatureGroup.from_json(json.loads(row["definition"]))
+        raise GroupNotFound(name, [group.name for group in self.groups()], version=version)
+
+    def resolve(self, what: Any, features: Iterable[str] | None = None) -> list[Chosen]:
+        """Return which features of which groups a name, view, group or list of ids means.
+
+        Parameters
+        ----------
+        what
+            The name of a view or group, a `FeatureView`, a `FeatureGroup`, or a list of
+            `"group.feature"`.
+        features
+            Only these, by their names in the answer.
+        """
+        chosen = self._chosen(what)
+        if features is None:
+            return chosen
+        asked = list(features)
+        known = [shown for each in chosen for shown in each.features.values()]
+        for name in asked:
+            if name not in known:
+                owner = what if isinstance(what, str) else getattr(what, "name", "this list")
+                raise FeatureNotFound(name, owner, known)
+        picked = [
+            Chosen(
+                each.group,
+                {stored: shown for stored, shown in each.features.items() if shown in asked},
+            )
+            for each in chosen
+        ]
+        return [each for each in picked if each.features]
+
+    def _chosen(self, what: Any) -> list[Chosen]:
+        if isinstance(what, FeatureView):
+            return [
+                Chosen(self.group(each.group, each.version), dict(each.features))
+                for each in what.selections
+            ]
+        if isinstance(what, FeatureGroup):
+            group = self.group(what.name, what.version)
+            return [Chosen(group, {name: name for name in group.feature_names})]
+        if isinstance(what, str):
+            return self._named(what)
+        by_group: dict[str, dict[str, str]] = {}
+        for feature_id in what:
+            group_name, _, feature = feature_id.rpartition(".")
+            if not group_name:
+                raise FeatureNotFound(feature_id, "group.feature", self._feature_ids())
+            by_group.setdefault(group_name, {})[feature] = feature
+        found = []
+        for group_name, names in by_group.items():
+            group = self.group(group_name)
+            for name in names:
+                group.feature(name)
+            found.append(Chosen(group, names))
+        return found
+
+    def _named(self, name: str) -> list[Chosen]:
+        if self._database.exists:
+            with self._database.read() as connection:
+                view = self._find(connection, _VIEW, name, None)
+                group = self._find(connection, _GROUP, name, None)
+            if view is not None:
+                return self._chosen(FeatureView.from_json(json.loads(view["definition"])))
+            if group is not None:
+                return self._chosen(FeatureGroup.from_json(json.loads(group["definition"])))
+        known = [view.name for view in self.views()] + [group.name for group in self.groups()]
+        raise ViewNotFound(name, known)
+
+    def _feature_ids(self) -> list[str]:
+        return [f"{group.name}.{name}" for group in self.groups() for name in group.feature_names]
+
+    def check_unchanged(self, group: FeatureGroup) -> None:
+        """Refuse to go on if another definition was applied; added features do no harm.
+
+        Raises
+        ------
+        DeclarationChanged
+            Naming what differs.
+        """
+        current = self.group(group.name, group.version)
+        if current.hash != group.hash and (changes := other_than_added(group, current)):
+            raise DeclarationChanged(group.name, changes)
+
+    def _rows(self, kind: str) -> list[Any]:
+        if not self._database.exists:
+            return []
+        query = (
+            sa.select(applied)
+            .where(applied.c.kind == kind)
+            .order_by(applied.c.name, applied.c.version)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query).mappings())
+
+    def _find(
+        self, connection: sa.Connection, kind: str, name: str, version: int | None
+    ) -> Any | None:
+        query = sa.select(applied).where(applied.c.kind == kind, applied.c.name == name)
+        if version is not None:
+            query = query.where(applied.c.version == version)
+        newest = query.order_by(applied.c.version.desc()).limit(1)
+        return connection.execute(newest).mappings().first()
+
+    def _refuse_taken(self, connection: sa.Connection, kind: str, name: str) -> None:
+        if self._find(connection, kind, name, None) is not None:
+            raise DeclarationError(f"A {kind} is named '{name}' already: names are shared.")
+
+    def _check_view(self, connection: sa.Connection, view: FeatureView) -> None:
+        for selection in view.selections:
+            row = self._find(connection, _GROUP, selection.group, selection.version)
+            if row is None:
+                known = connection.execute(
+                    sa.select(applied.c.name).where(applied.c.kind == _GROUP)
+                ).scalars()
+                raise GroupNotFound(selection.group, known, version=selection.version)
+            group = FeatureGroup.from_json(json.loads(row["definition"]))
+            for stored, _ in selection.features:
+                group.feature(stored)
+
+
+def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Change:
+    action = "added" if old is None else "unchanged" if old["hash"] == new else "changed"
+    return Change(kind, name, version, action)
+
+
+def _record(connection: sa.Connection, kind: str, version: int, declared: Declared) -> None:
+    this = (
+        applied.c.kind == kind,
+        applied.c.name == declared.name,
+        applied.c.version == version,
+    )
+    connection.execute(sa.delete(applied).where(*this))
+    connection.execute(
+        sa.insert(applied).values(
+            kind=kind,
+            name=declared.name,
+            version=version,
+            hash=declared.hash,
+            definition=canonical(declared.to_json()),
+            applied_at=datetime.now(UTC),
+        )
+    )
+
+
+def _refuse_repeats(groups: Sequence[FeatureGroup], views: Sequence[FeatureView]) -> None:
+    names = [(group.name, group.version) for group in groups] + [(view.name, 0) for view in views]
+    for name, version in names:
+        if names.count((name, version)) > 1 or (version and (name, 0) in names):
+            raise DeclarationError(f"Two declarations are named '{name}'.")

@@ -1,0 +1,170 @@
+"""The registry's database: tables, schema versions, transactions that see each other."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from feature_store_assets.errors import RegistryUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+metadata = sa.MetaData()
+applied = sa.Table(
+    "applied",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("hash", sa.String(32), nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
+)
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("snapshot", sa.String(128), primary_key=True),
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, nullable=False),
+    sa.Column("table_version", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+# The newest schema that this code knows, and all before it; a test holds them against Alembic's.
+SCHEMAS = ("0001",)
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Any number will do, as long as every process takes the same lock.
+_POSTGRES_LOCK = 0x66736131
+
+
+class Database:
+    """Connections to the registry's database.
+
+    Parameters
+    ----------
+    url
+        A SQLAlchemy URL, `sqlite:///...` or `postgresql+psycopg2://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+            self.shown = self._url.render_as_string(hide_password=True)
+            self.engine = sa.create_engine(self._url, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError):
+            raise RegistryUnusable(
+                "the given URL", "it is no SQLAlchemy URL", "See FEATURE_STORE_REGISTRY_URL."
+            ) from None
+        except ModuleNotFoundError as error:
+            hint = "Install it: pip install 'feature_store_assets[postgres]'."
+            raise RegistryUnusable(self.shown, str(error), hint) from None
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        if self._sqlite:
+            sa.event.listen(self.engine, "connect", _on_connect)
+            sa.event.listen(self.engine, "begin", _on_begin)
+        self._checked = False
+
+    @property
+    def exists(self) -> bool:
+        """False while an SQLite file has not been made yet."""
+        path = self._url.database
+        return not (self._sqlite and path and path != ":memory:" and not Path(path).exists())
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a transaction that only reads."""
+        with self._mapped(), self.engine.connect() as connection:
+            self._check(connection)
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Open a transaction that no other writer interleaves with; migrate first if needed."""
+        with self._mapped():
+            if self._sqlite and self._url.database:
+                Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            opened = self.engine.connect().execution_options(writes=True)
+            with opened as connection, connection.begin():
+                if not self._sqlite:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+                if _schema(connection) != SCHEMAS[-1]:
+                    self._refuse_newer(connection)
+                    _migrate(connection)
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _check(self, connection: sa.Connection) -> None:
+        if self._checked:
+            return
+        self._refuse_newer(connection)
+        if _schema(connection) != SCHEMAS[-1]:
+            raise RegistryUnusable(
+                self.shown,
+                f"its schema is {_schema(connection) or 'not there'}, this code reads "
+                f"{SCHEMAS[-1]}",
+                "Run `feature-store apply`, which brings it up to date.",
+            )
+        self._checked = True
+
+    def _refuse_newer(self, connection: sa.Connection) -> None:
+        found = _schema(connection)
+        if found is not None and found not in SCHEMAS:
+            raise RegistryUnusable(
+                self.shown,
+                f"its schema {found} is newer than this code, which knows up to {SCHEMAS[-1]}",
+                "Upgrade feature_store_assets here.",
+            )
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            reason = str(error.orig).strip().partition("\n")[0]
+            raise RegistryUnusable(self.shown, reason, "Is it there, and may you use it?") from None
+        except OSError as error:
+            if isinstance(error, RegistryUnusable):
+                raise
+            raise RegistryUnusable(self.shown, error.strerror or str(error)) from None
+
+
+def _schema(connection: sa.Connection) -> str | None:
+    """Return the schema version that the database records, None for an empty one."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _migrate(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _on_connect(connection: Any, _record: object) -> None:
+    # The driver's own transactions start too late to keep writers apart: begin explicitly.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,103 @@
+"""Pins: which table versions a snapshot holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from feature_store_assets.errors import NameTaken, SnapshotNotFound
+from feature_store_assets.registry.database import pins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from feature_store_assets.registry.database import Database
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One group as a snapshot holds it."""
+
+    snapshot: str
+    feature_group: str
+    group_version: int
+    table_version: int
+    description: str
+    created_by: str
+    created_at: datetime
+
+
+class Pins:
+    """The table of pins.
+
+    Parameters
+    ----------
+    database
+        The registry's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self,
+        snapshot: str,
+        versions: Sequence[tuple[str, int, int]],
+        *,
+        description: str,
+        created_by: str,
+    ) -> None:
+        """Pin groups under a new name, all of them or none.
+
+        Parameters
+        ----------
+        versions
+            (group, its version, table version) of each.
+
+        Raises
+        ------
+        NameTaken
+            Snapshots are immutable.
+        """
+        now = datetime.now(UTC)
+        with self._database.write() as connection:
+            taken = sa.select(pins.c.snapshot).where(pins.c.snapshot == snapshot).limit(1)
+            if connection.execute(taken).first():
+                raise NameTaken(snapshot)
+            for group, group_version, table_version in versions:
+                connection.execute(
+                    sa.insert(pins).values(
+                        snapshot=snapshot,
+                        feature_group=group,
+                        group_version=group_version,
+                        table_version=table_version,
+                        description=description,
+                        created_by=created_by,
+                        created_at=now,
+                    )
+                )
+
+    def all(self) -> list[Pin]:
+        """Return every pin, oldest first."""
+        if not self._database.exists:
+            return []
+        query = sa.select(pins).order_by(pins.c.created_at, pins.c.snapshot, pins.c.feature_group)
+        with self._database.read() as connection:
+            return [Pin(**row) for row in connection.execute(query).mappings()]
+
+    def of(self, snapshot: str) -> list[Pin]:
+        """Return the pins of one snapshot."""
+        every = self.all()
+        found = [pin for pin in every if pin.snapshot == snapshot]
+        if not found:
+            raise SnapshotNotFound(snapshot, {pin.snapshot for pin in every})
+        return found
+
+    def of_group(self, group: str, version: int) -> list[Pin]:
+        """Return every pin of one version of a group."""
+        return [
+            pin for pin in self.all() if (pin.feature_group, pin.group_version) == (group, version)
+        ]
