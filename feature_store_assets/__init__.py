@@ -17,14 +17,20 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.group import feature_group as feature_group
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
+    from feature_store_assets.offline.frames import FeatureTable as FeatureTable
+    from feature_store_assets.store import FeatureStore as FeatureStore
+    from feature_store_assets.store import FeatureType as FeatureType
 
 _HOME = {
     "Entity": "declaration.feature",
     "Expectation": "declaration.expect",
     "Feature": "declaration.feature",
     "FeatureGroup": "declaration.group",
+    "FeatureStore": "store",
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors",
+    "FeatureTable": "offline.frames",
+    "FeatureType": "store",
     "FeatureView": "declaration.view",
     "Window": "declaration.group",
     "expect": "declaration.expect",

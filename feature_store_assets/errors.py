@@ -10,7 +10,8 @@ FeatureStoreError
 │   └── VersionExpired                    the tables of that instant are gone
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
-│   ├── NullKeys  DuplicateRows  NaiveTimestamps  OutsideWindow  OutOfBounds
+│   ├── NullKeys  DuplicateRows  ChangedFacts
+│   ├── NaiveTimestamps  OutsideWindow  OutOfBounds
 │   └── SpineError                        a spine without its keys or its timestamp
 ├── WriteRefused (RuntimeError)           the write may not happen; nothing was written
 │   ├── WrittenByDagster                  the group is computed by its asset
@@ -223,6 +224,18 @@ class NaiveTimestamps(DataError):
         super().__init__(
             f"Timestamps in '{column}' of '{owner}' have no time zone. Make them UTC "
             f"(`dt.replace_time_zone('UTC')`), or declare `timezone=` on the group."
+        )
+
+
+class ChangedFacts(DataError):
+    """Appended rows that differ from stored ones of the same keys and event time."""
+
+    def __init__(
+        self, group: str, count: int, examples: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        super().__init__(
+            f"{count} row(s) for '{group}' are stored already with other values. To correct them, "
+            f"write with mode='upsert': the stored revision stays readable.{_examples(examples)}"
         )
 
 

@@ -239,8 +239,16 @@ class FeatureGroup:
 
     @property
     def hash(self) -> str:
-        """32 hex digits that name the declared content."""
-        return content_hash(self.to_json())
+        """32 hex digits that name the declared content; the features' order does not count."""
+        content = self.to_json()
+        content["features"].sort(key=lambda feature: feature["name"])
+        return content_hash(content)
+
+    def in_order_of(self, older: Self) -> Self:
+        """Return the group with features in the order in which they were added to its table."""
+        place = {name: index for index, name in enumerate(older.feature_names)}
+        known = sorted(self.features, key=lambda feature: place.get(feature.name, len(place)))
+        return replace(self, features=tuple(known))
 
 
 def feature_group(

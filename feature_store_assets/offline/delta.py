@@ -19,7 +19,7 @@ from feature_store_assets.errors import (
     VersionExpired,
 )
 from feature_store_assets.offline.log import COMMIT, COMMITTED_AT, DeltaLog
-from feature_store_assets.offline.reading import DataFile, gather, scan
+from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
 from feature_store_assets.offline.schema import CREATED, PARTITION, TableSchema, declared_type
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ class OfflineTable:
     @property
     def features(self) -> list[tuple[str, str]]:
         """The features' names and types, in the order in which they were added."""
-        stored = [field.name for field in self._stored()] if self.exists else []
-        place = {name: index for index, name in enumerate(stored)}
-        return sorted(self._declared.features, key=lambda each: place.get(each[0], len(place)))
+        return list(self._declared.features)
 
     @property
     def columns(self) -> dict[str, str]:
@@ -273,13 +271,19 @@ class OfflineTable:
             frame = frame.head(limit)
         return self._arrow(frame.select(*wanted).collect())
 
-    def rows(
-        self, *, version: int, partitions: Sequence[str] | None = None, until: datetime
-    ) -> pa.Table:
-        """Read keys and times of all rows with event time <= until."""
+    def rows(self, *, version: int, partitions: Sequence[str] | None = None) -> pa.Table:
+        """Read keys, times and `partition` of all rows of partitions.
+
+        Raises
+        ------
+        VersionExpired
+            Files of that version are gone.
+        """
+        files = self.files(version=version, partitions=partitions)
+        types = self.columns
         names = [*self.keys, self.timestamp, CREATED]
-        table = self.read(names, version=version, partitions=partitions)
-        return table.filter(pa.compute.field(self.timestamp) <= pa.scalar(until))
+        frame = scan(files, {name: types[name] for name in names}, numbered=True).collect()
+        return self._arrow(frame.select(*names, partitions_of(files, frame["__row"])))
 
     def newest(
         self,
@@ -302,7 +306,7 @@ class OfflineTable:
 
         Returns
         -------
-        Keys, event timestamp, created timestamp and features, at most one row per entity.
+        Keys, both timestamps, features and `partition`, at most one row per entity.
         """
         import polars as pl
 
@@ -317,7 +321,9 @@ class OfflineTable:
         winners = (
             index.sort(*order, "__row").unique(self.keys, keep="last").select("__row").collect()
         )
-        return self._arrow(gather(files, winners["__row"].sort(), types))
+        rows = winners["__row"].sort()
+        found = gather(files, rows, types)
+        return self._arrow(found.with_columns(partitions_of(files, rows)))
 
     def _arrow(self, frame: pl.DataFrame) -> pa.Table:
         fields = {field.name: field for field in self.schema.arrow}
@@ -356,7 +362,7 @@ class OfflineTable:
         if partitions is not None:
             predicate = f"{PARTITION} IN ({', '.join(_quoted(key) for key in partitions)})"
 
-        def guarded() -> pa.Table:
+        def guarded(_version: int) -> pa.Table:
             guard()
             return rows
 
@@ -364,7 +370,7 @@ class OfflineTable:
 
     def append(
         self,
-        prepare: Callable[[], pa.Table],
+        prepare: Callable[[int], pa.Table],
         *,
         metadata: Mapping[str, str] | None = None,
     ) -> Commit:
@@ -373,14 +379,14 @@ class OfflineTable:
         Parameters
         ----------
         prepare
-            Returns the rows to append, given the table as it is now; called again when another
+            Returns the rows to append to a version of the table; called again when another
             appender was faster.
         """
         return self._write(prepare, "append", None, metadata or {})
 
     def _write(
         self,
-        prepare: Callable[[], pa.Table],
+        prepare: Callable[[int], pa.Table],
         mode: Any,
         predicate: str | None,
         metadata: Mapping[str, str],
@@ -392,14 +398,16 @@ class OfflineTable:
             with attempt, self._log.lock:
                 table = self._log.open()
                 assert table is not None
-                rows = prepare()
+                # Conflicts are found against this version: nothing may move the table on below.
+                base = table.version()
+                rows = prepare(base)
                 if mode == "append" and rows.num_rows == 0:
-                    return Commit(table.version(), 0, datetime.now(UTC))
+                    return Commit(base, 0, datetime.now(UTC))
                 now = datetime.now(UTC)
-                turn = [Transaction(_APPENDS, table.version() + 1)] if mode == "append" else None
+                turn = [Transaction(_APPENDS, base + 1)] if mode == "append" else None
                 write_deltalake(
                     table,
-                    self._ordered(rows),
+                    self._ordered(rows, _arrow_schema(table)),
                     mode=mode,
                     predicate=predicate,
                     writer_properties=WriterProperties(
@@ -420,9 +428,8 @@ class OfflineTable:
         self._log.fsync(version)
         return Commit(version, rows.num_rows, now)
 
-    def _ordered(self, rows: pa.Table) -> pa.Table:
+    def _ordered(self, rows: pa.Table, stored: pa.Schema) -> pa.Table:
         """Sort rows for compression and lookups; columns as the table has them."""
-        stored = self._stored()
         for field in stored:
             if field.name not in rows.column_names:
                 # A feature added by a newer declaration than this writer's.

@@ -77,6 +77,16 @@ def scan(
     return frame.select(*([pl.col(ROW).cast(pl.Int64)] if numbered else []), *schema)
 
 
+def partitions_of(files: Sequence[DataFile], rows: pl.Series) -> pl.Series:
+    """Return the partition of each row, by its number over all the files."""
+    import numpy as np
+    import polars as pl
+
+    ends = np.cumsum([file.rows for file in files])
+    names = pl.Series("partition", [file.partition for file in files], dtype=pl.String)
+    return names[np.searchsorted(ends, rows.to_numpy(), side="right")]
+
+
 def gather(files: Sequence[DataFile], rows: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame:
     """Read chosen rows, one file in memory at a time.
 

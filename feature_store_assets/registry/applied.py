@@ -87,15 +87,13 @@ class Applied:
         _refuse_repeats(groups, views)
         with self._database.write() as connection:
             changes = []
+            recorded = []
             for group in groups:
                 old = self._find(connection, _GROUP, group.name, group.version)
-                if old is not None and old["hash"] != group.hash:
-                    broken = breaking(FeatureGroup.from_json(json.loads(old["definition"])), group)
-                    if broken:
-                        raise BreakingChange(group.name, group.version, broken)
                 self._refuse_taken(connection, _VIEW, group.name)
                 changes.append(_change(_GROUP, group.name, group.version, old, group.hash))
-            for group, change in zip(groups, changes, strict=True):
+                recorded.append(_successor(old, group))
+            for group, change in zip(recorded, changes, strict=True):
                 if change.action != "unchanged":
                     prepare(group)
                     _record(connection, _GROUP, group.version, group)
@@ -120,9 +118,7 @@ class Applied:
         with self._database.write() as connection:
             row = self._find(connection, _GROUP, name, None)
             old = None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
-            new = change(old)
-            if old is not None and (broken := breaking(old, new)):
-                raise BreakingChange(name, new.version, broken)
+            new = _successor(row, change(old))
             if old != new:
                 prepare(new)
                 _record(connection, _GROUP, new.version, new)
@@ -139,14 +135,20 @@ class Applied:
         """Return all applied views, by name."""
         return [FeatureView.from_json(json.loads(row["definition"])) for row in self._rows(_VIEW)]
 
+    def find(self, name: str, version: int | None = None) -> FeatureGroup | None:
+        """Return an applied group, its newest version by default, or None."""
+        if not self._database.exists:
+            return None
+        with self._database.read() as connection:
+            row = self._find(connection, _GROUP, name, version)
+        return None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
+
     def group(self, name: str, version: int | None = None) -> FeatureGroup:
         """Return an applied group, its newest version by default."""
-        if self._database.exists:
-            with self._database.read() as connection:
-                row = self._find(connection, _GROUP, name, version)
-            if row is not None:
-                return FeatureGroup.from_json(json.loads(row["definition"]))
-        raise GroupNotFound(name, [group.name for group in self.groups()], version=version)
+        found = self.find(name, version)
+        if found is None:
+            raise GroupNotFound(name, [group.name for group in self.groups()], version=version)
+        return found
 
     def resolve(self, what: Any, features: Iterable[str] | None = None) -> list[Chosen]:
         """Return which features of which groups a name, view, group or list of ids means.
@@ -264,6 +266,16 @@ class Applied:
             group = FeatureGroup.from_json(json.loads(row["definition"]))
             for stored, _ in selection.features:
                 group.feature(stored)
+
+
+def _successor(row: Any | None, group: FeatureGroup) -> FeatureGroup:
+    """Return the group as it follows what is applied, or refuse a breaking change."""
+    if row is None:
+        return group
+    old = FeatureGroup.from_json(json.loads(row["definition"]))
+    if broken := breaking(old, group):
+        raise BreakingChange(group.name, group.version, broken)
+    return group.in_order_of(old)
 
 
 def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Change:

@@ -1,0 +1,478 @@
+"""Expectations beside the features: light values that name a Great Expectations check.
+
+`expect.column_mean_to_be_between("spend_7d", min_value=1)` is checked against a table of names
+and arguments where it is written; Great Expectations itself is imported only where checks run.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from inspect import Parameter, Signature
+from typing import Any, Final, Literal, Self, cast
+
+from feature_store_assets.declaration.expectations_table import (
+    CHOICES,
+    EXPECTATIONS,
+    NEEDS_A_DATABASE,
+    WITHOUT_ROW_CONDITION,
+)
+from feature_store_assets.errors import DeclarationError, UnknownExpectation
+
+Severity = Literal["critical", "warning", "info"]
+Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "is null", "is not null"]
+
+_SEVERITIES: Final = ("critical", "warning", "info")
+_COLUMN_ARGUMENTS: Final = ("column", "column_A", "column_B", "column_list", "column_set")
+_PATTERNS: Final = ("regex", "regex_list")
+_BOUNDS: Final = ("min_value", "max_value")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Rows that a check looks at: comparisons of columns with values, all of which must hold.
+
+    Made by `expect.col("country") == "US"`; `&` joins two. As in SQL, a missing value meets no
+    comparison, `!=` included.
+    """
+
+    terms: tuple[tuple[str, Operator, Any], ...]
+
+    def __and__(self, other: "Condition") -> "Condition":
+        return Condition(self.terms + other.terms)
+
+    def __bool__(self) -> bool:
+        raise DeclarationError(
+            "Join row conditions by '&', each side in parentheses; not by 'and'."
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns compared, each once."""
+        return tuple(dict.fromkeys(column for column, _, _ in self.terms))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Column:
+    """A column inside a row condition, from `expect.col(name)`."""
+
+    name: str
+
+    def _compared(self, operator: Operator, value: object) -> Condition:
+        if value is None:
+            raise DeclarationError(
+                f"No value of '{self.name}' compares with None: use .is_null() or .not_null()."
+            )
+        _encoded(value, f"the row condition on '{self.name}'")
+        return Condition(((self.name, operator, value),))
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # builds a condition
+        return self._compared("==", other)
+
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # builds a condition
+        return self._compared("!=", other)
+
+    def __lt__(self, other: object) -> Condition:
+        return self._compared("<", other)
+
+    def __le__(self, other: object) -> Condition:
+        return self._compared("<=", other)
+
+    def __gt__(self, other: object) -> Condition:
+        return self._compared(">", other)
+
+    def __ge__(self, other: object) -> Condition:
+        return self._compared(">=", other)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def is_in(self, values: Iterable[object]) -> Condition:
+        """Rows whose value is one of `values`."""
+        return self._compared("in", tuple(values))
+
+    def is_null(self) -> Condition:
+        """Rows without a value."""
+        return Condition(((self.name, "is null", None),))
+
+    def not_null(self) -> Condition:
+        """Rows with a value."""
+        return Condition(((self.name, "is not null", None),))
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the rows of each partition must satisfy; made by `expect`, compared by value.
+
+    Parameters
+    ----------
+    name
+        The check's name in Great Expectations, without `expect_`.
+    arguments
+        Its arguments as canonical JSON; `kwargs` gives them as a dict.
+    severity
+        "critical" keeps a failing partition out; "warning" and "info" are only shown.
+    """
+
+    name: str
+    arguments: str
+    severity: Severity = "critical"
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The arguments as they were given, dates and datetimes restored."""
+        return cast("dict[str, Any]", _decoded(json.loads(self.arguments)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the check needs, those of its row condition included."""
+        given = self.kwargs
+        named: list[str] = []
+        for argument in _COLUMN_ARGUMENTS:
+            value = given.get(argument, ())
+            named.extend([value] if isinstance(value, str) else value)
+        condition = given.get("row_condition")
+        return tuple(dict.fromkeys((*named, *(() if condition is None else condition.columns))))
+
+    @property
+    def column(self) -> str | None:
+        """The one column that the check is about; None if it is about several, or the table."""
+        return cast("str | None", self.kwargs.get("column"))
+
+    def __repr__(self) -> str:
+        given = [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        return f"expect.{self.name}({', '.join((*given, f'severity={self.severity!r}'))})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that the registry keeps."""
+        return {
+            "name": self.name,
+            "arguments": json.loads(self.arguments),
+            "severity": self.severity,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Self:
+        """Return the expectation that `to_json` wrote."""
+        return cls(kept["name"], _canonical(kept["arguments"]), kept["severity"])
+
+
+class Check:
+    """One expectation by name; calling it declares the expectation."""
+
+    def __init__(self, name: str) -> None:
+        required, optional = EXPECTATIONS[name]
+        self.__name__ = name
+        self.__doc__ = (
+            f"Great Expectations' `expect_{name}`.\n\n"
+            f"Needs {', '.join(required) or 'no argument'}; "
+            f"takes {', '.join(optional) or 'no further argument'}."
+        )
+        self.__signature__ = _signature(name)
+
+    def __call__(
+        self,
+        *columns: str | Iterable[str],
+        severity: Severity = "critical",
+        row_condition: Condition | None = None,
+        **arguments: Any,
+    ) -> Expectation:
+        """Declare the expectation.
+
+        Parameters
+        ----------
+        columns
+            The features it is about, in the order of the check's column arguments.
+        severity
+            "critical" (the default), "warning" or "info".
+        row_condition
+            Look only at rows that meet it: `expect.col("country") == "US"`.
+        arguments
+            The check's own arguments, named as in Great Expectations.
+
+        Raises
+        ------
+        UnknownExpectation
+            An argument that the check does not take.
+        DeclarationError
+            A missing argument, or values that cannot hold together.
+        """
+        name = self.__name__
+        given = {**_positional(name, columns, arguments), **arguments}
+        given = {argument: value for argument, value in given.items() if value is not None}
+        if row_condition is not None:
+            if name in WITHOUT_ROW_CONDITION:
+                raise DeclarationError(f"expect.{name}() takes no row_condition.")
+            if not isinstance(row_condition, Condition):
+                raise DeclarationError(
+                    f"The row_condition of expect.{name}() is no condition: write it as "
+                    f'expect.col("country") == "US".'
+                )
+            given["row_condition"] = row_condition
+        if severity not in _SEVERITIES:
+            raise DeclarationError(
+                f"'{severity}' is no severity of expect.{name}(): use one of {_SEVERITIES}."
+            )
+        _check_arguments(name, given)
+        return Expectation(name, _canonical(_encoded(given, f"expect.{name}()")), severity)
+
+
+class Expect:
+    """Every core expectation of Great Expectations, by its snake-case name.
+
+    Examples
+    --------
+    >>> expect.column_values_to_not_be_null("spend_7d", mostly=0.99).severity
+    'critical'
+    >>> expect.column_mean_to_be_betwen("spend_7d", min_value=1)
+    Traceback (most recent call last):
+        ...
+    feature_store_assets.errors.UnknownExpectation: Great Expectations has no expectation \
+'expect_column_mean_to_be_betwen'. Did you mean 'column_mean_to_be_between'?
+    """
+
+    def __getattr__(self, name: str) -> Check:
+        if name.startswith("__"):  # copy, pickle and doctest probe for special methods
+            raise AttributeError(name)
+        if name in NEEDS_A_DATABASE:
+            raise DeclarationError(
+                f"expect.{name} runs SQL in a database; partitions are judged as they are, before "
+                f"they are written. Compare tables in an asset check of your own."
+            )
+        if name not in EXPECTATIONS:
+            raise UnknownExpectation(name, EXPECTATIONS)
+        return Check(name)
+
+    def __dir__(self) -> list[str]:
+        return ["col", *EXPECTATIONS]
+
+    def col(self, name: str) -> Column:
+        """Return a column to compare with values in a `row_condition`."""
+        return Column(name)
+
+
+expect: Final = Expect()
+
+
+def feature_expectations(
+    name: str,
+    *,
+    ge: float | date | None = None,
+    le: float | date | None = None,
+    nullable: bool = True,
+    unique: bool = False,
+    one_of: Iterable[object] | None = None,
+    regex: str | None = None,
+) -> tuple[Expectation, ...]:
+    """Return the expectations that a feature's declared bounds stand for.
+
+    Examples
+    --------
+    >>> [rule.name for rule in feature_expectations("spend_7d", ge=0, nullable=False)]
+    ['column_values_to_not_be_null', 'column_values_to_be_between']
+    """
+    rules: list[Expectation] = []
+    if not nullable:
+        rules.append(expect.column_values_to_not_be_null(name))
+    if ge is not None or le is not None:
+        rules.append(expect.column_values_to_be_between(name, min_value=ge, max_value=le))
+    if unique:
+        rules.append(expect.column_values_to_be_unique(name))
+    if one_of is not None:
+        rules.append(expect.column_values_to_be_in_set(name, value_set=one_of))
+    if regex is not None:
+        rules.append(expect.column_values_to_match_regex(name, regex=regex))
+    return tuple(rules)
+
+
+def _signature(name: str) -> Signature:
+    required, optional = EXPECTATIONS[name]
+    positional = [
+        Parameter(argument, Parameter.POSITIONAL_OR_KEYWORD)
+        for argument in (*required, *optional)
+        if argument in _COLUMN_ARGUMENTS
+    ]
+    named = [
+        Parameter(argument, Parameter.KEYWORD_ONLY, default=default)
+        for arguments, default in ((required, Parameter.empty), (optional, None))
+        for argument in arguments
+        if argument not in _COLUMN_ARGUMENTS
+    ]
+    severity = Parameter("severity", Parameter.KEYWORD_ONLY, default="critical")
+    condition = (
+        []
+        if name in WITHOUT_ROW_CONDITION
+        else [Parameter("row_condition", Parameter.KEYWORD_ONLY, default=None)]
+    )
+    return Signature([*positional, *named, *condition, severity], return_annotation=Expectation)
+
+
+def _positional(
+    name: str, columns: tuple[str | Iterable[str], ...], named: Mapping[str, object]
+) -> dict[str, object]:
+    """Give the positional column names to the arguments they stand for."""
+    wanted = [
+        argument
+        for arguments in EXPECTATIONS[name]
+        for argument in arguments
+        if argument in _COLUMN_ARGUMENTS
+    ]
+    if not columns:
+        return {}
+    if len(wanted) == 1 and wanted[0] in ("column_list", "column_set"):
+        first = columns[0]
+        several = columns if len(columns) > 1 or isinstance(first, str) else tuple(first)
+        given: dict[str, object] = {wanted[0]: list(several)}
+    elif len(columns) > len(wanted):
+        raise DeclarationError(
+            f"expect.{name}() takes {len(wanted)} column name(s), {len(columns)} were given; name "
+            f"the other arguments."
+        )
+    else:
+        given = dict(zip(wanted, columns, strict=False))
+    if twice := sorted(given.keys() & named.keys()):
+        raise DeclarationError(f"expect.{name}() was given '{twice[0]}' twice.")
+    return given
+
+
+def _check_arguments(name: str, given: Mapping[str, Any]) -> None:
+    required, optional = EXPECTATIONS[name]
+    for argument in given:
+        if argument not in (*required, *optional, "row_condition"):
+            raise UnknownExpectation(name, (*required, *optional), argument=argument)
+    missing = [argument for argument in required if argument not in given]
+    if missing:
+        raise DeclarationError(f"expect.{name}() needs {' and '.join(missing)}.")
+    for argument in _COLUMN_ARGUMENTS:
+        _check_columns(name, argument, given.get(argument, ()))
+    for argument, allowed in CHOICES.items():
+        if (value := given.get(argument)) is not None and value not in allowed:
+            raise DeclarationError(f"The {argument} of expect.{name}() is one of {allowed}.")
+    for argument in _PATTERNS:
+        _check_patterns(name, argument, given.get(argument, ()))
+    _check_mostly(name, given.get("mostly", 1))
+    _check_bounds(name, given)
+    if "value_set" in given:
+        _check_values(name, given["value_set"])
+
+
+def _check_columns(name: str, argument: str, value: object) -> None:
+    several = argument in ("column_list", "column_set")
+    names = [value] if isinstance(value, str) and not several else value
+    right = isinstance(names, list | tuple | set | frozenset)
+    if not right or not all(isinstance(each, str) for each in cast("Iterable[object]", names)):
+        what = "a list of column names" if several else "a column name"
+        raise DeclarationError(f"The {argument} of expect.{name}() is {what}, not {value!r}.")
+
+
+def _check_mostly(name: str, mostly: object) -> None:
+    number = isinstance(mostly, int | float) and not isinstance(mostly, bool)
+    if not number or not 0 <= cast("float", mostly) <= 1:
+        raise DeclarationError(f"mostly of expect.{name}() is a share from 0 to 1, not {mostly!r}.")
+
+
+def _check_bounds(name: str, given: Mapping[str, Any]) -> None:
+    bounds = [given[argument] for argument in _BOUNDS if argument in given]
+    if not bounds and name.endswith("_to_be_between") and "quantile_ranges" not in given:
+        raise DeclarationError(f"expect.{name}() needs min_value, max_value or both.")
+    for bound in bounds:
+        if isinstance(bound, bool) or not isinstance(bound, int | float | date):
+            raise DeclarationError(
+                f"{bound!r} cannot bound expect.{name}(): use a number, date or datetime."
+            )
+    if len(bounds) == len(_BOUNDS):
+        try:
+            upside_down = bounds[0] > bounds[1]
+        except TypeError:
+            raise DeclarationError(
+                f"The bounds {bounds[0]!r} and {bounds[1]!r} of expect.{name}() do not compare."
+            ) from None
+        if upside_down:
+            raise DeclarationError(
+                f"The bounds of expect.{name}() are upside down: {bounds[0]} > {bounds[1]}."
+            )
+
+
+def _check_patterns(name: str, argument: str, given: object) -> None:
+    if argument == "regex" and given == ():
+        return
+    patterns = [given] if argument == "regex" else given
+    if not isinstance(patterns, list | tuple) or not all(isinstance(p, str) for p in patterns):
+        raise DeclarationError(f"The {argument} of expect.{name}() is made of strings.")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise DeclarationError(
+                f"The regular expression {pattern!r} of expect.{name}() is malformed: {error}."
+            ) from None
+
+
+def _check_values(name: str, values: object) -> None:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise DeclarationError(f"The value_set of expect.{name}() is a list, not {values!r}.")
+    if not list(values):
+        raise DeclarationError(f"The value_set of expect.{name}() is empty: nothing would pass.")
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _encoded(value: object, where: str) -> object:
+    """Return JSON for an argument; dates and conditions are tagged by `$` keys."""
+    if isinstance(value, date | Condition):
+        return _tagged(value, where)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) and not key.startswith("$") for key in value):
+            raise DeclarationError(f"Mappings in {where} have plain strings as keys.")
+        return {key: _encoded(each, where) for key, each in value.items()}
+    if isinstance(value, set | frozenset):  # sets have no order, equal declarations need one
+        return sorted((_encoded(each, where) for each in value), key=_canonical)
+    if isinstance(value, list | tuple | range):
+        return [_encoded(each, where) for each in value]
+    return _scalar(value, where)
+
+
+def _tagged(value: date | Condition, where: str) -> dict[str, object]:
+    if isinstance(value, Condition):
+        return {"$condition": [[c, o, _encoded(v, where)] for c, o, v in value.terms]}
+    if not isinstance(value, datetime):
+        return {"$date": value.isoformat()}
+    if value.tzinfo is None:
+        raise DeclarationError(
+            f"The time {value} in {where} has no time zone; timestamps are UTC here: add "
+            f"tzinfo=datetime.UTC."
+        )
+    return {"$datetime": value.isoformat()}
+
+
+def _scalar(value: object, where: str) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DeclarationError(f"{value} in {where} is no number that JSON can hold.")
+    # Exact types: a subclass (numpy's float64) would come back as another type.
+    for plain in (bool, int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    if value is None:
+        return None
+    raise DeclarationError(
+        f"A {type(value).__name__} in {where} cannot be kept as JSON: use numbers, strings, bools, "
+        f"dates, datetimes, and lists of these."
+    )
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$datetime" in value:
+        return datetime.fromisoformat(value["$datetime"])
+    if "$date" in value:
+        return date.fromisoformat(value["$date"])
+    if "$condition" in value:
+        return Condition(tuple((c, o, _decoded(v)) for c, o, v in value["$condition"]))
+    return {key: _decoded(each) for key, each in value.items()}

@@ -1,0 +1,1 @@
+"""Runnable examples: real data, feature groups, a model."""

@@ -1,0 +1,95 @@
+"""The online store: the newest row per entity, read in microseconds.
+
+`open_store` gives one by URI. What a row is made of is in `row`, how raw values become answers in
+`read`, how an offline table gets here in `publish`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from feature_store_assets.errors import ConfigError
+from feature_store_assets.online.lmdb import LmdbStore
+from feature_store_assets.online.redis import RedisStore, masked
+
+__all__ = ["OnlineStore", "open_store"]
+
+_REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
+
+
+class OnlineStore(Protocol):
+    """What a backend offers: keys and values are those of `feature_store_assets.online.row`.
+
+    Every method may be called by several threads and processes at once. What a method wrote is
+    kept when it returns.
+    """
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The stored values in the order of the keys, None where there is none."""
+        ...
+
+    def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        """Write each row unless the stored one has a triple as great; how many were written.
+
+        A tombstone is overwritten unless its commit number is greater than the row's.
+        """
+        ...
+
+    def replace(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        """Write `new` of each (key, old, new) where `old` still stands; how many were written.
+
+        `old` stands if the stored value has its event and created time, and no commit number
+        greater than that of `new`. Either may be a tombstone.
+        """
+        ...
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        """The keys that begin with a prefix, in chunks; a key may come twice."""
+        ...
+
+    def marks(self, name: bytes) -> dict[str, float]:
+        """The fields of a small hash that stands beside the rows, for `publish`."""
+        ...
+
+    def mark(self, name: bytes, fields: Mapping[str, float]) -> None:
+        """Set fields of that hash, all at once."""
+        ...
+
+    def unmark(self, name: bytes, fields: Iterable[str]) -> None:
+        """Remove fields of that hash, all at once."""
+        ...
+
+    def delete(self, prefix: bytes) -> int:
+        """Remove every row whose key begins with a prefix, then the marks of that name."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; the store is not used again."""
+        ...
+
+
+def open_store(uri: str) -> OnlineStore:
+    """The online store at a URI.
+
+    Parameters
+    ----------
+    uri
+        ``lmdb://<path>``, ``redis://``, ``rediss://``, ``unix://``,
+        ``redis+sentinel://host:port,host:port/service/db`` or ``redis+cluster://host:port``.
+
+    Raises
+    ------
+    ConfigError
+        The URI is of another kind.
+    StorageUnusable
+        The LMDB directory is not writable, or not on a local disk.
+    OnlineStoreUnavailable
+        By the first use of a Redis that does not answer, never here.
+    """
+    if uri.startswith("lmdb://") and uri != "lmdb://":
+        return LmdbStore(uri.removeprefix("lmdb://"))
+    if uri.startswith(_REDIS):
+        return RedisStore(uri)
+    raise ConfigError(
+        f"No online store is known for '{masked(uri)}'. Use lmdb://<path>, redis://, rediss://, "
+        f"unix://, redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port."
+    )

@@ -1,0 +1,217 @@
+"""Rows pushed to a group: learn new columns, check bounds, leave out what is known, append."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from feature_store_assets.declaration.feature import Entity, Feature
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.errors import (
+    ChangedFacts,
+    DataError,
+    OutOfBounds,
+    SchemaMismatch,
+    WrittenByDagster,
+)
+from feature_store_assets.offline.schema import (
+    CREATED,
+    PARTITION,
+    TableSchema,
+    conform,
+    declared_type,
+    examples,
+)
+from feature_store_assets.quality.bounds import broken_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import polars as pl
+
+    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.registry.applied import Applied
+
+Mode = Literal["append", "overwrite", "upsert"]
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a push did.
+
+    Attributes
+    ----------
+    rows_written, rows_duplicate
+        New rows, and rows left out because they are stored already.
+    partitions
+        The partitions touched.
+    version
+        The table version that holds the rows.
+    """
+
+    feature_group: str
+    rows_written: int
+    rows_duplicate: int
+    partitions: tuple[str, ...]
+    version: int
+
+
+def pushed_group(name: str, partitioning_columns: tuple[str, ...]) -> FeatureGroup:
+    """Return the declaration of a group that comes into being by its first feature or write."""
+    return FeatureGroup(
+        name,
+        entity=Entity("entity", ["entity_id"]),
+        partitions=Partitions.calendar(partitioning_columns),
+        online=True,
+    )
+
+
+def with_new_columns(group: FeatureGroup, data: pa.Table) -> FeatureGroup:
+    """Return the group with a draft feature for each column that it does not declare."""
+    known = {*group.entity.join_keys, group.timestamp, *group.feature_names, CREATED, group.created}
+    new = []
+    for name, kind in zip(data.column_names, data.schema.types, strict=True):
+        if name in known:
+            continue
+        dtype = None if pa.types.is_null(kind) else declared_type(kind)
+        if dtype is None:
+            hint = "It is no feature type: cast it, or leave it out."
+            raise SchemaMismatch(group.name, name, wanted=None, got=str(kind), hint=hint)
+        new.append(Feature(name, dtype, tags=(("stage", "draft"),)))
+    if not new:
+        return group
+    return replace(group, features=(*group.features, *new))
+
+
+def push(
+    applied: Applied,
+    open_table: Callable[[FeatureGroup], OfflineTable],
+    new: FeatureGroup,
+    data: pa.Table,
+    mode: Mode,
+) -> tuple[FeatureGroup, WriteResult]:
+    """Write rows to a pushed group.
+
+    Parameters
+    ----------
+    applied, open_table
+        The applied declarations, and how to open a group's table.
+    new
+        The group as it is declared if nothing of that name is applied.
+    data
+        Keys, event timestamp and features.
+    mode
+        `append` adds new facts and refuses to change stored ones; `upsert` also writes a newer
+        revision of a stored fact; `overwrite` replaces all rows of the group.
+
+    Returns
+    -------
+    The group as it is applied now, and what was written.
+
+    Raises
+    ------
+    WrittenByDagster, SchemaMismatch, NullKeys, DuplicateRows, OutOfBounds
+        Nothing was written.
+    """
+    if mode not in ("append", "overwrite", "upsert"):
+        raise DataError(f"mode is 'append', 'overwrite' or 'upsert', not '{mode}'.")
+
+    def extended(old: FeatureGroup | None) -> FeatureGroup:
+        group = new if old is None else old
+        if group.materialized:
+            raise WrittenByDagster(group.name)
+        return with_new_columns(group, data)
+
+    known = applied.find(new.name)
+    group = extended(known)
+    # The gate comes before anything is recorded: refused rows leave no trace.
+    written = datetime.now(UTC)
+    schema = TableSchema.of(group)
+    table = open_table(group)
+    typed = table.schema if table.exists else schema.with_key_types(data.schema)
+    rows = _with_partition(conform(data, typed, written=written), group)
+    if failures := broken_bounds(rows, group):
+        raise OutOfBounds(group.name, failures)
+    if drafts := [name for name in group.feature_names if name not in (known or new).feature_names]:
+        listed = ", ".join(f"'{name}' ({group.feature(name).dtype})" for name in drafts)
+        warnings.warn(
+            f"'{group.name}' did not declare {listed}: added as draft features.", stacklevel=3
+        )
+    if group != known:
+        group = applied.extend(new.name, extended, prepare=lambda _: None)
+        table = open_table(group)
+    table.ensure(data.schema)
+    if mode == "overwrite":
+        commit = table.replace(rows, None)
+        kept = rows
+    else:
+        kept = rows
+
+        def unknown(version: int) -> pa.Table:
+            nonlocal kept
+            kept = _unknown(table, rows, version, refuse_changes=mode == "append")
+            return kept
+
+        commit = table.append(unknown)
+    partitions = tuple(sorted(set(kept[PARTITION].to_pylist())))
+    duplicates = rows.num_rows - kept.num_rows
+    return group, WriteResult(group.name, kept.num_rows, duplicates, partitions, commit.version)
+
+
+def _with_partition(rows: pa.Table, group: FeatureGroup) -> pa.Table:
+    """Add the partition that each row's event time gives: 2024, 2024-01 or 2024-01-31."""
+    assert group.partitions is not None
+    fmt = "-".join(f"%{letter}" for letter in "Ymd"[: len(group.partitions.keys)])
+    return rows.append_column(
+        PARTITION, pa.compute.strftime(rows[group.timestamp], format=fmt).cast(pa.string())
+    )
+
+
+def _unknown(
+    table: OfflineTable, rows: pa.Table, version: int, *, refuse_changes: bool
+) -> pa.Table:
+    """Return the rows that the table does not hold yet.
+
+    A row equal to the current winner of its keys and event time is known. One that differs is a
+    correction: refused, or kept as a newer revision.
+    """
+    import polars as pl
+
+    facts = [*table.keys, table.timestamp]
+    features = [name for name, _ in table.features]
+    incoming = _frame(rows).with_row_index("__row")
+    touched = incoming[PARTITION].unique().to_list()
+    asked = incoming.select(table.keys).unique()
+    columns = [*facts, CREATED, *features]
+    stored = _frame(table.read(columns, partitions=touched, entities=asked, version=version))
+    winners = stored.sort(CREATED).unique(facts, keep="last").drop(CREATED)
+    if not winners.height:
+        return rows
+    renamed = {name: f"__{name}" for name in features}
+    both = incoming.join(
+        winners.rename(renamed).with_columns(__known=pl.lit(value=True)), on=facts, how="left",
+        maintain_order="left",
+    )  # fmt: skip
+    same = pl.all_horizontal(
+        pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(f"__{name}")) for name in features)
+    )
+    judged = both.select("__row", known=pl.col("__known").fill_null(value=False), same=same)
+    changed = judged.filter(pl.col("known") & ~pl.col("same"))["__row"].to_list()
+    if changed and refuse_changes:
+        shown = examples(rows, changed, table.schema)
+        raise ChangedFacts(table.owner, len(changed), shown)
+    new = judged.filter(~(pl.col("known") & pl.col("same")))["__row"]
+    return rows.take(pa.array(new.to_list(), pa.int64()))
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    import polars as pl
+
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -1,0 +1,1 @@
+"""Judging rows: expectations and statistics, from values to values."""

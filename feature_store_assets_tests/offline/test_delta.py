@@ -1,0 +1,208 @@
+"""One table on disk: replace, append, read, versions, evolution, removal."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from feature_store_assets.errors import (
+    BreakingChange,
+    DeclarationChanged,
+    SchemaMismatch,
+    StorageUnusable,
+    VersionExpired,
+)
+from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets_tests.offline.tables import (
+    DAY,
+    SCHEMA,
+    day_rows,
+    frame,
+    new_table,
+    write_day,
+)
+
+NEXT_YEAR = DAY.replace(year=2025)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> OfflineTable:
+    return new_table(tmp_path)
+
+
+def values(table: OfflineTable, version: int | None = None) -> list[object]:
+    return sorted(table.read(["x"], version=version)["x"].to_pylist())  # type: ignore[type-var]
+
+
+def test_replacing_a_partition_leaves_its_neighbours_alone(table: OfflineTable) -> None:
+    write_day(table, 0, x=0)
+    write_day(table, 1, x=10)
+    write_day(table, 0, count=1, x=100)
+    assert values(table) == [10, 11, 12, 100]
+
+
+def test_a_range_is_one_commit(table: OfflineTable) -> None:
+    before = table.version()
+    rows = frame([row for day in range(30) for row in day_rows(day, x=day)], SCHEMA)
+    keys = sorted(set(rows["partition"].to_pylist()), key=str)
+    commit = table.replace(rows, keys)  # type: ignore[arg-type]
+    assert (commit.version, commit.rows) == (before + 1, 90)
+    assert len(table.partitions()) == 30
+
+
+def test_a_partition_without_rows_becomes_empty(table: OfflineTable) -> None:
+    write_day(table, 0)
+    table.replace(frame([], SCHEMA), ["2024-01-01"])
+    assert values(table) == []
+
+
+def test_partition_keys_may_hold_any_characters(table: OfflineTable) -> None:
+    for key in ("a/b c", "it's", "ü%20|x", "2024-10-27-02:00+0100"):
+        table.replace(frame(day_rows(0, 1, x=1), SCHEMA, key), [key])
+        table.replace(frame(day_rows(0, 1, x=2), SCHEMA, key), [key])
+    assert values(table) == [2, 2, 2, 2]
+    dropped = table.drop(["a/b c", "ü%20|x"], keep_versions=[], dry_run=False)
+    assert (dropped.files, values(table)) == (4, [2, 2])
+
+
+def test_reading_picks_columns_times_partitions_and_entities(table: OfflineTable) -> None:
+    for day in range(4):
+        write_day(table, day, x=10 * day)
+    noon = DAY + timedelta(hours=12)
+    got = table.read(["customer", "x"], start=noon, end=noon + timedelta(days=2))
+    assert got.column_names == ["customer", "x"]
+    assert sorted(got["x"].to_pylist(), key=str) == [0, 1, 10, 11, 12, 2]
+    some = table.read(["x"], partitions=["2024-01-04"], entities=pl.DataFrame({"customer": ["c1"]}))
+    assert some["x"].to_pylist() == [31]
+    assert table.read(limit=5).num_rows == 5
+
+
+def test_old_versions_stay_readable_by_number_and_by_time(table: OfflineTable) -> None:
+    first = write_day(table, 0, count=1, x=1)
+    write_day(table, 0, count=1, x=2)
+    assert values(table, first.version) == [1]
+    assert table.version_at(first.committed_at) == first.version
+    assert table.version_at(first.committed_at - timedelta(microseconds=1)) == 0
+    assert table.version_at(datetime.now(UTC)) == table.version()
+
+
+def test_an_added_feature_reads_null_in_old_rows(tmp_path: Path, table: OfflineTable) -> None:
+    write_day(table, 0, count=1)
+    wider = replace(SCHEMA, features=(*SCHEMA.features, ("tags", "list<string>")))
+    evolved = OfflineTable(table.path, wider)
+    evolved.ensure()
+    rows = [{**row, "tags": ["new"]} for row in day_rows(1, 1)]
+    evolved.replace(frame(rows, wider), ["2024-01-02"])
+    assert evolved.read(["tags"])["tags"].to_pylist() == [None, ["new"]]
+    # A process that still has the older declaration reads and writes on.
+    write_day(table, 2, count=1, x=7)
+    assert values(table) == [0, 0, 7]
+
+
+def test_another_type_of_a_stored_feature_is_refused(table: OfflineTable) -> None:
+    other = OfflineTable(table.path, replace(SCHEMA, features=(("x", "string"),)))
+    with pytest.raises(BreakingChange, match="Declare version=2"):
+        other.ensure()
+
+
+def test_undeclared_key_types_come_from_the_first_rows(tmp_path: Path) -> None:
+    schema = TableSchema("g", (("id", None),), "at", (("x", "int64"),))
+    table = OfflineTable(tmp_path / "v1", schema)
+    with pytest.raises(SchemaMismatch, match="'id'"):
+        table.ensure()
+    table.ensure(pa.schema([("id", pa.int16())]))
+    assert OfflineTable(tmp_path / "v1", schema).schema.keys == (("id", "int64"),)
+
+
+def test_a_guard_stops_the_write(table: OfflineTable) -> None:
+    write_day(table, 0, count=1, x=1)
+
+    def guard() -> None:
+        raise DeclarationChanged("spending", ["ttl changed"])
+
+    with pytest.raises(DeclarationChanged, match="feature-store apply"):
+        table.replace(frame(day_rows(0, 1, x=2), SCHEMA), ["2024-01-01"], guard=guard)
+    assert values(table) == [1]
+
+
+def test_newest_is_the_greatest_event_then_created(tmp_path: Path) -> None:
+    schema = replace(SCHEMA, created="created")
+    table = new_table(tmp_path, schema)
+    rows = [
+        {"customer": "a", "event_timestamp": DAY, "created_timestamp": DAY, "x": 1},
+        {"customer": "a", "event_timestamp": DAY, "created_timestamp": NEXT_YEAR, "x": 2},
+        {"customer": "b", "event_timestamp": DAY.replace(day=9), "created_timestamp": DAY, "x": 3},
+    ]  # fmt: skip
+    data = pa.Table.from_pylist(rows, schema=schema.arrow.remove(4))
+    table.replace(data.append_column("partition", pa.array(["p"] * 3, pa.string())), None)
+    newest = table.newest(version=table.version(), until=DAY.replace(day=8))
+    assert newest.select(["customer", "x"]).to_pylist() == [{"customer": "a", "x": 2}]
+    asked = pa.Table.from_pylist([{"customer": "b"}])
+    later = table.newest(version=table.version(), until=DAY.replace(day=9), keys=asked)
+    assert later["x"].to_pylist() == [3]
+
+
+def test_dropping_proves_files_gone_but_for_pins(table: OfflineTable) -> None:
+    pinned = write_day(table, 0, x=1).version
+    write_day(table, 0, x=50)
+    write_day(table, 1, x=100)
+    plan = table.drop(["2024-01-01"], keep_versions=[pinned], dry_run=True)
+    assert (plan.rows, plan.files) == (3, 1)
+    assert values(table) == [50, 51, 52, 100, 101, 102]
+    assert table.drop(["2024-01-01"], keep_versions=[pinned], dry_run=False) == plan
+    assert values(table) == [100, 101, 102]
+    assert values(table, pinned) == [1, 2, 3]
+    assert len(list(table.path.glob("partition=2024-01-01/*.parquet"))) == 1
+    table.drop(["2024-01-01"], keep_versions=[], dry_run=False)
+    assert not list(table.path.glob("partition=2024-01-01/*.parquet"))
+    with pytest.raises(VersionExpired, match="only snapshots keep tables"):
+        table.read(version=pinned)
+
+
+def test_sweeping_keeps_live_recent_and_pinned_files(table: OfflineTable) -> None:
+    pinned = write_day(table, 0, x=1).version
+    write_day(table, 0, x=2)
+    write_day(table, 0, x=3)
+    month = timedelta(days=30)
+    assert table.sweep(older_than=month, keep_versions=[pinned], dry_run=False) == 0
+    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=True) == 1
+    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=False) == 1
+    assert (values(table), values(table, pinned)) == ([3, 4, 5], [1, 2, 3])
+
+
+def test_ids_never_enter_the_log(table: OfflineTable) -> None:
+    write_day(table, 0)
+    logged = "".join(path.read_text() for path in (table.path / "_delta_log").glob("*.json"))
+    assert "event_timestamp" in logged
+    assert '"c0"' not in logged
+    assert "c2" not in logged.replace("-c000", "")
+
+
+def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    table = OfflineTable(tmp_path / "file" / "v1", SCHEMA)
+    with pytest.raises(StorageUnusable, match="FEATURE_STORE_STORAGE_PATH"):
+        table.ensure()
+
+
+def test_commits_and_their_files_are_synced(table: OfflineTable, tmp_path: Path) -> None:
+    """Count fsync calls of a real write, as the kernel is asked for them."""
+    import os
+
+    synced: list[str] = []
+    original = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        original(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", record)
+        commit = write_day(table, 0)
+    assert any(path.endswith(f"{commit.version:020d}.json") for path in synced)
+    assert any(path.endswith(".parquet") for path in synced)
+    assert str(table.path / "_delta_log") in synced
