@@ -234,7 +234,7 @@ class Expect:
     """
 
     def __getattr__(self, name: str) -> Check:
-        if name.startswith("__"):  # copy, pickle and doctest probe for special methods
+        if name.startswith("_"):  # copy, pickle and notebooks probe for special methods
             raise AttributeError(name)
         if name in NEEDS_A_DATABASE:
             raise DeclarationError(

@@ -1,54 +1,23 @@
-"""One offline table: Parquet files and a Delta log, written atomically, read at any version."""
+"""One offline table: the rows of a group's version, by entity and time."""
 
 from __future__ import annotations
 
-import os
-import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from feature_store_assets.errors import (
-    BreakingChange,
-    SchemaMismatch,
-    StorageUnusable,
-    VersionExpired,
-)
-from feature_store_assets.offline.log import COMMIT, COMMITTED_AT, DeltaLog
+from feature_store_assets.errors import BreakingChange, SchemaMismatch
+from feature_store_assets.offline.log import Commit, DeltaLog, Dropped
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
-from feature_store_assets.offline.schema import CREATED, PARTITION, TableSchema, declared_type
+from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
+    from pathlib import Path
 
     import polars as pl
-    from deltalake import DeltaTable
-
-_APPENDS = "feature_store.appends"
-
-
-@dataclass(frozen=True)
-class Commit:
-    """A write that is on disk: table version, rows written, when."""
-
-    version: int
-    rows: int
-    committed_at: datetime
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """What a removal freed, or would free."""
-
-    partitions: tuple[str, ...]
-    rows: int
-    files: int
-    bytes: int
 
 
 class OfflineTable:
@@ -67,25 +36,18 @@ class OfflineTable:
     def __init__(self, path: Path, schema: TableSchema, *, compression: str = "zstd") -> None:
         self.path = path
         self._declared = schema
-        self._compression = compression
-        self._log = DeltaLog(path, schema.owner, schema.timestamp)
+        self._log = DeltaLog(path, schema.owner, schema.timestamp, compression=compression)
 
     # Shape
 
     @property
     def exists(self) -> bool:
-        return (self.path / "_delta_log").is_dir() and self._log.open() is not None
+        return self._log.exists
 
     @cached_property
     def schema(self) -> TableSchema:
         """The columns, key types included; the table must exist."""
-        return self._declared.with_key_types(self._stored())
-
-    def _stored(self) -> pa.Schema:
-        table = self._log.open()
-        if table is None:
-            raise StorageUnusable(str(self.path), "nothing has been written to it yet")
-        return _arrow_schema(table)
+        return self._declared.with_key_types(self._log.schema)
 
     @property
     def owner(self) -> str:
@@ -129,47 +91,13 @@ class OfflineTable:
         BreakingChange
             A stored column has another type, or a stored feature is no longer declared.
         """
-        for attempt in self._log.attempts():
-            with attempt, self._log.lock:
-                table = self._log.open()
-                if table is None:
-                    schema = self._declared.with_key_types(incoming or pa.schema([]))
-                    for name, kind in schema.keys:
-                        if kind is None:
-                            raise SchemaMismatch(schema.owner, name, wanted="a key", got=None)
-                    self._create(schema)
-                else:
-                    self._evolve(table)
-        return self.schema
-
-    def _create(self, schema: TableSchema) -> None:
-        from deltalake import DeltaTable
-
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            hint = "Set FEATURE_STORE_STORAGE_PATH to a folder that you may write to."
-            raise StorageUnusable(str(self.path), error.strerror or str(error), hint) from None
-        DeltaTable.create(
-            str(self.path),
-            schema=schema.arrow,
-            partition_by=[PARTITION],
-            mode="ignore",
-            configuration={
-                # Pins name versions: their log entries are kept for ever.
-                "delta.logRetentionDuration": "interval 36500 days",
-                "delta.enableExpiredLogCleanup": "false",
-                "delta.deletedFileRetentionDuration": "interval 7 days",
-                "delta.checkpointInterval": "20",
-                # No ids or personal values: the log outlives an erasure.
-                "delta.dataSkippingStatsColumns": f"{self.timestamp},{CREATED}",
-            },
-        )
-
-    def _evolve(self, table: DeltaTable) -> None:
-        from deltalake import Schema
-
-        stored = _arrow_schema(table)
+        if not self.exists:
+            schema = self._declared.with_key_types(incoming or pa.schema([]))
+            for name, kind in schema.keys:
+                if kind is None:
+                    raise SchemaMismatch(schema.owner, name, wanted="a key", got=None)
+            self._log.create(schema.arrow)
+        stored = self._log.schema
         wanted = self._declared.with_key_types(stored).arrow
         broken = [
             f"column '{field.name}' is {declared_type(stored.field(field.name).type)} in the table"
@@ -178,10 +106,9 @@ class OfflineTable:
         ]
         if broken:
             raise BreakingChange(self.owner, self._number, broken)
-        added = [field for field in wanted if field.name not in stored.names]
-        if added:
-            table.alter.add_columns(list(Schema.from_arrow(pa.schema(added)).fields))
-            self._log.fsync(table.version())
+        if set(wanted.names) - set(stored.names):
+            self._log.add_columns(wanted)
+        return self.schema
 
     @property
     def _number(self) -> int:
@@ -192,8 +119,7 @@ class OfflineTable:
 
     def version(self) -> int:
         """Return the newest version, looked up afresh; -1 while there is no table."""
-        table = self._log.open()
-        return -1 if table is None else table.version()
+        return self._log.version()
 
     def version_at(self, moment: datetime) -> int:
         """Return the version that was newest at an instant, by our own record of commits."""
@@ -214,17 +140,8 @@ class OfflineTable:
         VersionExpired
             Files of that version are gone.
         """
-        table = self._log.open(version)
-        chosen = None if partitions is None else set(partitions)
-        found = [] if table is None else self._log.files(table)
-        files = [
-            file
-            for file in found
-            if (chosen is None or file.partition in chosen) and file.overlaps(start, end)
-        ]
-        if version is not None and not all(os.path.exists(file.path) for file in files):  # noqa: PTH110  # thousands of files
-            raise VersionExpired(self.owner, version)
-        return files
+        found = self._log.files(version=version, partitions=partitions)
+        return [file for file in found if file.overlaps(start, end)]
 
     def partitions(self, version: int | None = None) -> list[str]:
         """Return the partitions that hold rows."""
@@ -358,15 +275,18 @@ class OfflineTable:
         WriteConflict
             Other writers won every retry.
         """
-        predicate = None
-        if partitions is not None:
-            predicate = f"{PARTITION} IN ({', '.join(_quoted(key) for key in partitions)})"
 
         def guarded(_version: int) -> pa.Table:
             guard()
             return rows
 
-        return self._write(guarded, "overwrite", predicate, metadata or {})
+        return self._log.commit(
+            guarded,
+            mode="overwrite",
+            partitions=partitions,
+            order=self._order,
+            metadata=metadata,
+        )
 
     def append(
         self,
@@ -382,142 +302,20 @@ class OfflineTable:
             Returns the rows to append to a version of the table; called again when another
             appender was faster.
         """
-        return self._write(prepare, "append", None, metadata or {})
+        return self._log.commit(prepare, mode="append", order=self._order, metadata=metadata)
 
-    def _write(
-        self,
-        prepare: Callable[[int], pa.Table],
-        mode: Any,
-        predicate: str | None,
-        metadata: Mapping[str, str],
-    ) -> Commit:
-        from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
-
-        commit = uuid.uuid4().hex
-        for attempt in self._log.attempts():
-            with attempt, self._log.lock:
-                table = self._log.open()
-                assert table is not None
-                # Conflicts are found against this version: nothing may move the table on below.
-                base = table.version()
-                rows = prepare(base)
-                if mode == "append" and rows.num_rows == 0:
-                    return Commit(base, 0, datetime.now(UTC))
-                now = datetime.now(UTC)
-                turn = [Transaction(_APPENDS, base + 1)] if mode == "append" else None
-                write_deltalake(
-                    table,
-                    self._ordered(rows, _arrow_schema(table)),
-                    mode=mode,
-                    predicate=predicate,
-                    writer_properties=WriterProperties(
-                        compression=_CODECS[self._compression],
-                        compression_level=3 if self._compression == "zstd" else None,
-                    ),
-                    commit_properties=CommitProperties(
-                        custom_metadata={
-                            **metadata,
-                            COMMIT: commit,
-                            COMMITTED_AT: now.isoformat(),
-                        },
-                        app_transactions=turn,
-                        max_commit_retries=50,
-                    ),
-                )
-        version = self._log.version_of(commit)
-        self._log.fsync(version)
-        return Commit(version, rows.num_rows, now)
-
-    def _ordered(self, rows: pa.Table, stored: pa.Schema) -> pa.Table:
-        """Sort rows for compression and lookups; columns as the table has them."""
-        for field in stored:
-            if field.name not in rows.column_names:
-                # A feature added by a newer declaration than this writer's.
-                rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-        order = [PARTITION, *self.keys, self.timestamp, CREATED]
-        return rows.select(stored.names).sort_by([(name, "ascending") for name in order])
+    @property
+    def _order(self) -> list[str]:
+        return [*self.keys, self.timestamp, CREATED]
 
     # Removing
 
     def drop(
         self, partitions: Sequence[str], *, keep_versions: Sequence[int], dry_run: bool
     ) -> Dropped:
-        """Remove whole partitions, and their files from disk unless a kept version needs them.
-
-        Parameters
-        ----------
-        partitions
-            Partition keys.
-        keep_versions
-            Versions that snapshots pin.
-        dry_run
-            Only say what would go.
-        """
-        from deltalake import CommitProperties
-
-        gone = set(partitions)
-        live = self.files(partitions=partitions)
-        kept = {file.path for version in keep_versions for file in self.files(version=version)}
-        paths = [Path(path) for path in self._log.ever_in(gone) if path not in kept]
-        freed = [(path, path.stat().st_size) for path in paths if path.exists()]
-        dropped = Dropped(
-            tuple(sorted(gone)),
-            sum(file.rows for file in live),
-            len(freed),
-            sum(size for _, size in freed),
-        )
-        if dry_run:
-            return dropped
-        predicate = f"{PARTITION} IN ({', '.join(_quoted(key) for key in sorted(gone))})"
-        if live:
-            for attempt in self._log.attempts():
-                with attempt, self._log.lock:
-                    table = self._log.open()
-                    assert table is not None
-                    table.delete(
-                        predicate,
-                        commit_properties=CommitProperties(
-                            custom_metadata={COMMITTED_AT: datetime.now(UTC).isoformat()}
-                        ),
-                    )
-                    self._log.fsync(table.version())
-        for path, _ in freed:
-            path.unlink(missing_ok=True)
-        return dropped
+        """Remove whole partitions and their files, but for files that a kept version needs."""
+        return self._log.drop(partitions, keep_versions=keep_versions, dry_run=dry_run)
 
     def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> int:
-        """Remove superseded files that no kept version needs; return how many.
-
-        Only files that the log has marked as removed go: files of writers at work are safe.
-        """
-        for attempt in self._log.attempts():
-            with attempt, self._log.lock:
-                table = self._log.open()
-                if table is None:
-                    return 0
-                removed = table.vacuum(
-                    retention_hours=int(older_than.total_seconds() // 3600),
-                    enforce_retention_duration=False,
-                    dry_run=dry_run,
-                    full=False,
-                    keep_versions=list(keep_versions) or None,
-                )
-        return len(removed)
-
-
-_CODECS: dict[str, Any] = {
-    "zstd": "ZSTD",
-    "snappy": "SNAPPY",
-    "gzip": "GZIP",
-    "lz4": "LZ4",
-    "none": "UNCOMPRESSED",
-}
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _arrow_schema(table: DeltaTable) -> pa.Schema:
-    exported: Any = table.schema().to_arrow()
-    return pa.schema(exported)
+        """Remove superseded files that no kept version needs; return how many."""
+        return self._log.sweep(older_than=older_than, keep_versions=keep_versions, dry_run=dry_run)

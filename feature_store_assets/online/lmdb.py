@@ -60,7 +60,6 @@ class _Environment:
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
-        self._inherited: list[Any] = []
         self._fresh()
         self._open()
 
@@ -69,6 +68,7 @@ class _Environment:
         # Replacing the map ends every read: each reader holds a permit, which costs less than a
         # lock, and whoever replaces the map collects them all first.
         self.permits: deque[None] = deque()
+        self.returned = self.permits
         self._made = 0
         self._admission = Lock()
         self._opening = Lock()
@@ -88,8 +88,8 @@ class _Environment:
         self._error: type[Exception] = lmdb.Error
 
     def forked(self) -> None:
-        """In a child: the parent's environment may not be used, nor closed; open one on demand."""
-        self._inherited.append(self._env)
+        """In a child: drop the parent's environment, open our own on demand."""
+        self._env.close()  # in a child this only forgets it
         self._fresh()
         self.begin = self._begin_anew
 
@@ -107,17 +107,20 @@ class _Environment:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         with self._admission:
-            taken = 0
-            while taken < self._made:
-                try:
-                    self.permits.pop()
-                    taken += 1
-                except IndexError:
-                    time.sleep(0.0002)
+            # Readers find no permit and wait to be admitted; those under way bring theirs back.
+            self.permits = deque()
+            for _ in range(self._made):
+                while True:
+                    try:
+                        self.returned.pop()
+                        break
+                    except IndexError:
+                        time.sleep(0.0002)
             try:
                 yield
             finally:
-                self.permits.extend([None] * taken)
+                self.returned.extend([None] * self._made)
+                self.permits = self.returned
 
     def adopt(self) -> None:
         """Take over the size that another process gave to the map."""
@@ -147,7 +150,7 @@ class _Environment:
             except self.resized:
                 pass
             finally:
-                self.permits.append(None)
+                self.returned.append(None)
             self.adopt()
 
     def write(self, work: Callable[[Any], int]) -> int:
@@ -234,7 +237,7 @@ class LmdbStore:
             except environment.resized:
                 pass
             finally:
-                environment.permits.append(None)
+                environment.returned.append(None)
             environment.adopt()
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:

@@ -34,7 +34,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from feature_store_assets.errors import VersionExpired, WriteConflict
 from feature_store_assets.online import OnlineStore
@@ -351,9 +351,8 @@ class _Publisher:
         """Rows to put, rows to replace, and whether all that changes is commit numbers."""
         names, stored, table = self._compared(doubtful, version)
         wanted = dict(self._encoded(table, version))
-        homes: dict[bytes, str] = dict(
-            zip(wanted, table.column("partition").to_pylist(), strict=True)
-        )
+        homes: list[Any] = table.column("partition").to_pylist()
+        home = dict(zip(wanted, homes, strict=True))
         puts, swaps, right = [], [], True
         touched: set[str] = set()
         commit, nothing = sortable(version), tombstone(version)
@@ -375,7 +374,7 @@ class _Publisher:
             right = False
             self._settled[name] = new is nothing
             if new is not nothing:
-                touched.add(homes[name])
+                touched.add(home[name])
         self._mark(touched, version)
         return puts, swaps, right
 

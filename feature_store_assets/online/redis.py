@@ -161,11 +161,11 @@ class RedisStore:
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisClusterException, RedisError
 
         try:
             yield
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> NoReturn:

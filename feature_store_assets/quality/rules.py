@@ -366,6 +366,28 @@ def _out_of_order(falling: bool) -> Callable[..., pl.Expr | None]:
     return fault
 
 
+def _far_from_quartiles(
+    column: pl.Expr, dtype: pl.DataType, given: Mapping[str, Any]
+) -> pl.Expr | None:
+    numeric = dtype.is_integer() or dtype.is_float()
+    multiplier = float(given.get("multiplier", 1.5))
+    if given.get("method", "iqr") != "iqr" or not numeric or multiplier <= 0:
+        return None
+    low, high = (column.quantile(share, "linear").over(CODE) for share in (0.25, 0.75))
+    reach = (high - low) * multiplier
+    return (column < low - reach) | (column > high + reach)
+
+
+def _far_from_mean(column: pl.Expr, dtype: pl.DataType, given: Mapping[str, Any]) -> pl.Expr | None:
+    if not (dtype.is_integer() or dtype.is_float()):
+        return None
+    spread = column.std().over(CODE)
+    # Without spread no distance is defined, and none is too far.
+    score = (column - column.mean().over(CODE)) / pl.when(spread > 0).then(spread)
+    score, threshold = score.fill_nan(None), float(given["threshold"])
+    return score.abs() >= abs(threshold) if given["double_sided"] else score >= threshold
+
+
 _ROW_RULES: Final[Mapping[str, Callable[..., pl.Expr | None]]] = {
     "column_values_to_be_between": _outside,
     "column_values_to_be_in_set": _in_set,
@@ -375,6 +397,8 @@ _ROW_RULES: Final[Mapping[str, Callable[..., pl.Expr | None]]] = {
     "column_value_lengths_to_equal": _length_differs,
     "column_values_to_be_increasing": _out_of_order(falling=False),
     "column_values_to_be_decreasing": _out_of_order(falling=True),
+    "column_values_to_not_be_outliers": _far_from_quartiles,
+    "column_value_z_scores_to_be_less_than": _far_from_mean,
 }
 
 

@@ -13,6 +13,7 @@ _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _TOP: Final = 5
 _TAIL: Final = 0.005
 _SAMPLED: Final = 100_000
+_NARROWEST: Final = 1e-300
 _CODE: Final = "partition code"
 
 
@@ -192,10 +193,11 @@ def _binned(
     # Quantiles, not extremes: one far value would put all others into one bin.
     sample = values[:: max(1, len(values) // _SAMPLED)]
     low, high = (float(edge) for edge in np.quantile(sample, (_TAIL, 1 - _TAIL)))
-    if high == low:
-        low, high = low - 0.5, high + 0.5
+    if not _NARROWEST < high - low < math.inf:
+        half = max(0.5, abs(low) * 1e-9)
+        low, high = low - half, low + half
     width = (high - low) / BINS
-    place = np.clip((values - low) / width, 0, BINS - 1).astype(np.int64)
+    place = ((np.clip(values, low, high) - low) / width).astype(np.int64).clip(max=BINS - 1)
     cells = finite[_CODE].to_numpy().astype(np.int64) * BINS + place
     counts = np.bincount(cells, minlength=partitions * BINS).reshape(partitions, BINS)
     edges = tuple(float(edge) for edge in np.linspace(low, high, BINS + 1))

@@ -176,7 +176,7 @@ def test_a_wrong_name_gets_a_suggestion() -> None:
 
 
 def test_a_wrong_argument_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownExpectation, match="'minvalue'.*Did you mean 'min_value'"):
+    with pytest.raises(UnknownExpectation, match=r"'minvalue'.*Did you mean 'min_value'"):
         expect.column_mean_to_be_between("x", minvalue=1)
 
 

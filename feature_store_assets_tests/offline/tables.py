@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store_assets.offline.delta import Commit, OfflineTable
+from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.log import Commit
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)

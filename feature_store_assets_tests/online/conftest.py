@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets_tests.servers import redis_server
@@ -33,7 +34,9 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(uri: str) -> Iterator[OnlineStore]:
+    if not uri.startswith("lmdb:"):
+        with redis.Redis.from_url(uri) as server:
+            server.flushall()
     opened = open_store(uri)
-    opened.delete(b"fs:")
     yield opened
     opened.close()

@@ -2,6 +2,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -46,10 +47,10 @@ def test_a_sentinel_leads_to_its_server(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
+def guarded(tmp_path: Path) -> Iterator[tuple[str, Any]]:
     """A server with a user who may not load or call functions."""
     with tcp_server(tmp_path) as port:
-        admin = redis.Redis(port=port)
+        admin: Any = redis.Redis(port=port)
         admin.execute_command(
             "ACL", "SETUSER", "app", "on", ">hunter2", "~*", "+@all", "-fcall", "-function"
         )
@@ -58,7 +59,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
 
 
 def test_scripts_serve_where_functions_are_forbidden(
-    guarded: tuple[str, "redis.Redis"],
+    guarded: tuple[str, Any],
 ) -> None:
     uri, admin = guarded
     uses(open_store(uri))
@@ -104,7 +105,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_wrong_password_is_reported_and_not_shown(guarded: tuple[str, "redis.Redis"]) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(guarded: tuple[str, Any]) -> None:
     store = open_store(guarded[0].replace("hunter2", "hunter3"))
     with pytest.raises(OnlineStoreUnavailable) as caught:
         store.marks(SPACE.prefix)

@@ -12,7 +12,8 @@ from feature_store_assets.quality.expectations import check
 from feature_store_assets.quality.gx import Answer, Ask, session, to_pandas
 from feature_store_assets.quality.rules import missing_as_null
 
-KEYS = [f"2024-01-{day:02d}" for day in range(1, 9)]
+KEYS = [f"2024-01-{day:02d}" for day in range(1, 7)]
+TIME = pl.Datetime("us", "UTC")
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 KINDS = {
     "money": "float64",
@@ -67,7 +68,10 @@ ASKED: list[Expectation] = [
     expect.column_values_to_not_match_regex_list("country", regex_list=["^D"], mostly=0.6),
     expect.column_values_to_be_json_parseable("country", mostly=0.1),
     expect.column_value_z_scores_to_be_less_than("money", threshold=1.5, double_sided=True),
+    expect.column_value_z_scores_to_be_less_than("money", threshold=0.5, double_sided=False),
     expect.column_values_to_not_be_outliers("money", mostly=0.9),
+    expect.column_values_to_not_be_outliers("orders", multiplier=0.5),
+    expect.column_values_to_not_be_outliers("money", method="std", multiplier=1.0, mostly=0.8),
     expect.column_most_common_value_to_be_in_set("country", value_set=["US"]),
     expect.column_quantile_values_to_be_between(
         "money", quantile_ranges={"quantiles": [0.5], "value_ranges": [[0.2, None]]}
@@ -94,16 +98,9 @@ def partitions(seed: int) -> pl.DataFrame:
             rows["country"].append(rng.choice(strings))
             rows["day"].append(rng.choice([None, date(2024, 1, rng.randint(1, 9))]))
             rows["seen"].append(rng.choice([None, NOON + timedelta(minutes=rng.randint(0, 9))]))
-    schema = {
-        "partition": pl.String,
-        "money": pl.Float64,
-        "orders": pl.Int64,
-        "paid": pl.Boolean,
-        "country": pl.String,
-        "day": pl.Date,
-        "seen": pl.Datetime("us", "UTC"),
-    }
-    return pl.DataFrame(rows, schema=schema)
+    types: list[pl.DataType | type[pl.DataType]]
+    types = [pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.String, pl.Date, TIME]
+    return pl.DataFrame(rows, schema=pl.Schema(zip(rows, types, strict=True)))
 
 
 def answers(frame: pl.DataFrame, asked: list[Expectation]) -> dict[str, list[Answer]]:
@@ -115,7 +112,7 @@ def answers(frame: pl.DataFrame, asked: list[Expectation]) -> dict[str, list[Ans
         }
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_verdicts_and_counts_equal_those_on_each_partitions_rows(seed: int) -> None:
     frame = partitions(seed)
     direct = answers(frame, ASKED)
@@ -131,6 +128,8 @@ def test_verdicts_and_counts_equal_those_on_each_partitions_rows(seed: int) -> N
             values = rows.select(missing_as_null(rows.schema))
             if asked.column and values[asked.column].null_count() == rows.height:
                 continue  # all missing: never "passed" here, a test of its own
+            if theirs.error is not None and asked.column is None:
+                continue  # Arrow's nulls, which stop only Great Expectations
             if theirs.error is not None:
                 assert ours.outcome == "not evaluated", (asked, key, theirs.error)
                 continue
@@ -138,10 +137,10 @@ def test_verdicts_and_counts_equal_those_on_each_partitions_rows(seed: int) -> N
             if "element_count" in theirs.found and asked.column:
                 assert ours.unexpected_count == theirs.found["unexpected_count"], (asked, key)
             compared += 1
-    assert compared > 300
+    assert compared > 200
 
 
 def test_both_outcomes_occur_for_the_rules_compared() -> None:
-    frame = pl.concat([partitions(seed) for seed in (1, 2, 3)])
+    frame = pl.concat([partitions(seed) for seed in (1, 2)])
     verdicts = check(frame, ASKED, partitions=KEYS, features=KINDS)
     assert {verdict.outcome for verdict in verdicts} >= {"passed", "failed"}

@@ -112,7 +112,7 @@ def test_nothing_asked_gives_nothing() -> None:
         expect.column_values_to_be_between("x", min_value=0),
         expect.column_mean_to_be_between("x", min_value=0),
         expect.column_values_to_be_in_set("x", value_set=[1]),
-        expect.column_values_to_not_be_outliers("x"),
+        expect.column_values_to_not_be_outliers("x", method="std"),
     ],
 )
 def test_a_value_rule_on_a_column_without_values_is_not_evaluated(asked: Expectation) -> None:
@@ -307,7 +307,7 @@ def test_a_condition_that_no_row_meets_passes_rules_about_rows_only() -> None:
     asked = [
         expect.column_values_to_be_between("x", min_value=0, row_condition=nowhere),
         expect.column_mean_to_be_between("x", min_value=0, row_condition=nowhere),
-        expect.column_values_to_not_be_outliers("x", row_condition=nowhere),
+        expect.column_values_to_not_be_outliers("x", method="std", row_condition=nowhere),
     ]
     found = judge(frame(x=[-1.0], c=["US"]), *asked)
     assert [v.outcome for v in found] == ["passed", "not evaluated", "passed"]
@@ -338,7 +338,7 @@ def test_like_patterns_work_which_great_expectations_has_in_databases_only() -> 
 def test_answers_are_matched_to_questions_whatever_order_they_come_in() -> None:
     rows = frame(x=[1, 2], c=["a", "b"])
     asked = [
-        expect.column_values_to_not_be_outliers("x"),
+        expect.column_values_to_not_be_outliers("x", method="std"),
         expect.column_values_to_be_between("c", min_value=1),  # raises, hence comes first
         expect.column_most_common_value_to_be_in_set("x", value_set=[7]),
         expect.column_value_z_scores_to_be_less_than("x", threshold=9, double_sided=True),
@@ -388,7 +388,7 @@ def test_great_expectations_says_nothing_and_leaves_nothing_behind(
     judge(
         rows,
         expect.column_values_to_not_be_null("x"),
-        expect.column_values_to_not_be_outliers("x"),
+        expect.column_values_to_not_be_outliers("x", method="std"),
         expect.column_values_to_be_between("c", min_value=1),
     )
     captured = capfd.readouterr()
@@ -404,7 +404,8 @@ import polars as pl
 from feature_store_assets.quality.expectations import check, expect
 assert not {"great_expectations", "pandas"} & set(sys.modules)
 rows = pl.DataFrame({"partition": ["a"], "x": [1]})
-check(rows, [expect.column_values_to_not_be_outliers("x")], partitions=["a"], features={})
+asked = expect.column_values_to_not_be_outliers("x", method="std")
+check(rows, [asked], partitions=["a"], features={})
 print([event for event in seen if event in ("socket.connect", "socket.getaddrinfo")])
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -412,7 +413,7 @@ print([event for event in seen if event in ("socket.connect", "socket.getaddrinf
 
 
 def test_threads_may_check_at_the_same_time() -> None:
-    asked = expect.column_values_to_not_be_outliers("x")
+    asked = expect.column_values_to_not_be_outliers("x", method="std", multiplier=3)
     found: dict[int, str] = {}
 
     def work(number: int) -> None:

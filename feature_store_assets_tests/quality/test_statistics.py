@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_store_assets.quality.statistics import BINS, profile, sparkline
@@ -17,6 +17,7 @@ NUMBERS = st.one_of(
 )
 
 
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), NUMBERS), max_size=30))
 def test_numbers_equal_those_of_plain_python(rows: list[tuple[str, float | None]]) -> None:
     schema = {"partition": pl.String, "x": pl.Float64}

@@ -1,0 +1,1 @@
+"""Feature groups as Dagster assets: partitions, checks, freshness, jobs."""

@@ -1,0 +1,212 @@
+"""One feature group as Dagster assets: the group itself, and its online copy."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any
+
+import dagster as dg
+
+from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
+from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
+from feature_store_assets.orchestration.checks import check_specs, results
+from feature_store_assets.orchestration.freshness import freshness_policy
+from feature_store_assets.orchestration.materialize import Outcome, materialize
+from feature_store_assets.orchestration.metadata import (
+    column_lineage,
+    column_schema,
+    partition_metadata,
+)
+from feature_store_assets.orchestration.partitioning import ALL, Slots, dagster_partitions
+from feature_store_assets.store import FeatureStore
+
+OpenStore = Callable[[], FeatureStore]
+_ONLINE = "online"
+
+
+def group_asset(
+    group: FeatureGroup,
+    open_store: OpenStore,
+    *,
+    columns: Mapping[str, set[str]],
+    uri: str,
+) -> dg.AssetsDefinition:
+    """Return the asset that computes a group.
+
+    Parameters
+    ----------
+    columns
+        Known columns of upstream assets, by asset name.
+    uri
+        Where the table is.
+    """
+    definition = dagster_partitions(group.partitions)
+    ins = {name: group.ins.get(name) or dg.AssetIn() for name in group.upstream}
+    upstream = {name: _key(each, name) for name, each in ins.items()}
+    known = {
+        name: columns[key.to_user_string()]
+        for name, key in upstream.items()
+        if key.to_user_string() in columns
+    }
+    asset: dg.AssetsDefinition = dg.asset(
+        name=group.name,
+        ins=ins,
+        partitions_def=definition,
+        backfill_policy=None if definition is None else _policy(group),
+        check_specs=check_specs(group, definition),
+        io_manager_key="table_io",
+        output_required=False,
+        group_name=dict(group.tags).get("domain", "features").replace("-", "_").replace(".", "_"),
+        kinds={"polars", "deltalake"},
+        owners=list(group.owners),
+        tags=dict(group.tags),
+        description=group.description,
+        code_version=_code_version(group),
+        freshness_policy=freshness_policy(group),
+        metadata={
+            "dagster/column_schema": column_schema(group),
+            "dagster/column_lineage": column_lineage(group, upstream, known),
+            "dagster/uri": uri,
+            "entity": group.entity.name,
+            "version": group.version,
+            "ttl": str(group.ttl) if group.ttl else "none",
+        },
+    )(_body(group, definition, open_store))
+    return asset
+
+
+def _key(given: dg.AssetIn, name: str) -> dg.AssetKey:
+    key: dg.AssetKey | None = given.key
+    return key or dg.AssetKey([name])
+
+
+def _policy(group: FeatureGroup) -> dg.BackfillPolicy:
+    """One run for a whole backfill, but key by key where a group reads its own past."""
+    itself = group.name in group.upstream
+    return dg.BackfillPolicy.multi_run(1) if itself else dg.BackfillPolicy.single_run()
+
+
+def _code_version(group: FeatureGroup) -> str:
+    source = "" if group.function is None else inspect.getsource(group.function)
+    return blake2b((group.hash + source).encode(), digest_size=8).hexdigest()
+
+
+def _body(
+    group: FeatureGroup, definition: Any, open_store: OpenStore
+) -> Callable[..., Iterator[Any]]:
+    """Return the asset's function; its signature is the author's, so Dagster sees the inputs."""
+    function = group.function
+    assert function is not None
+    asked = inspect.signature(function).parameters
+
+    def body(context: dg.AssetExecutionContext, **inputs: Any) -> Iterator[Any]:
+        keys = list(context.partition_keys) if definition is not None else [ALL]
+        extra = {"context": context} if "context" in asked else {}
+
+        def compute(window: Window) -> Any:
+            own = {"window": window} if "window" in asked else {}
+            return function(**inputs, **own, **extra)
+
+        with open_store() as store:
+            parts = [[key] for key in keys] if group.per_partition else [keys]
+            for part in parts:
+                slots = Slots.of(group, definition, part)
+                context.log.info(
+                    f"Computing {group.name} for {len(part)} partition(s), window "
+                    f"{slots.window.start} to {slots.window.end}."
+                )
+                outcome = materialize(store, group, slots, compute, run_id=context.run_id)
+                yield from _record(context, group, outcome, last=part is parts[-1])
+
+    own = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    inputs = [each for each in asked.values() if each.name not in OWN_PARAMETERS]
+    body.__signature__ = inspect.Signature([own, *inputs])  # type: ignore[attr-defined]  # read by Dagster
+    body.__annotations__ = {each.name: each.annotation for each in inputs}
+    body.__name__ = group.name
+    return body
+
+
+def _record(
+    context: dg.AssetExecutionContext, group: FeatureGroup, outcome: Outcome, *, last: bool
+) -> Iterator[Any]:
+    """Tell Dagster what was committed and what was not.
+
+    A materialization is yielded only if all went well: yielded beside a failure, Dagster would
+    count the rejected partitions too.
+    """
+    whole = group.partitions is None
+    shown = {
+        key: {
+            **partition_metadata(part, group, outcome.profiles[key]),
+            "table_version": outcome.version,
+            "rows_before_window": outcome.before_window,
+        }
+        for key, part in _parts(outcome).items()
+        if key in outcome.committed
+    }
+    yield from results(context, group, outcome)
+    if outcome.rejected:
+        for key, metadata in shown.items():
+            context.log_event(
+                dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
+            )
+        error: FeatureStoreError = PartitionsRejected(
+            group.name, outcome.rejected, len(outcome.committed)
+        )
+        raise dg.Failure(
+            str(error),
+            metadata={"quarantined": dg.MetadataValue.json(outcome.quarantined)},
+            allow_retries=False,
+        )
+    if whole:
+        yield dg.MaterializeResult(metadata=shown[ALL])
+        return
+    for key, metadata in shown.items():
+        context.add_asset_metadata(metadata, partition_key=key)
+    if last:
+        yield dg.MaterializeResult()
+
+
+def _parts(outcome: Outcome) -> dict[str, Any]:
+    empty = outcome.rows.clear()
+    split = {str(key): part for (key,), part in outcome.rows.partition_by(
+        "partition", as_dict=True, maintain_order=True).items()}  # fmt: skip
+    return {key: split.get(key, empty) for key in outcome.keys}
+
+
+def online_asset(group: FeatureGroup, open_store: OpenStore) -> dg.AssetsDefinition:
+    """Return the asset that publishes a group's partitions to the online store."""
+    definition = dagster_partitions(group.partitions)
+
+    @dg.asset(
+        key=[_ONLINE, group.name],
+        deps=[dg.AssetKey([group.name])],
+        partitions_def=definition,
+        backfill_policy=None if definition is None else dg.BackfillPolicy.single_run(),
+        group_name=_ONLINE,
+        kinds={"msgpack"},
+        owners=list(group.owners),
+        tags=dict(group.tags),
+        description=f"The newest row of each {group.entity.name} of {group.name}, served online.",
+    )
+    def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        keys = list(context.partition_keys) if definition is not None else [ALL]
+        with open_store() as store:
+            applied = store.applied.group(group.name, group.version)
+            done = store.publish(applied, keys)
+        context.log.info(
+            f"Published {len(keys)} partition(s) of {group.name}: {done.written} rows written, "
+            f"{done.older} skipped as older, {done.taken_back} taken back."
+        )
+        return dg.MaterializeResult(
+            metadata={
+                "rows_written": done.written,
+                "rows_older": done.older,
+                "rows_taken_back": done.taken_back,
+                "tombstones": done.tombstones,
+                "rows_held_back": done.held_back,
+                "table_version": done.version,
+            }
+        )
+
+    return publish

@@ -1,0 +1,124 @@
+"""The IO manager: source assets are stored as tables, upstream tables are loaded as asked for."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.errors import DataError, OutsideWindow, SchemaMismatch
+from feature_store_assets.offline.frames import FeatureTable, arrow_table
+from feature_store_assets.offline.raw import RawTable
+from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.orchestration.partitioning import ALL, TimeSlots
+from feature_store_assets.store import FeatureStore
+
+# Dagster's own metadata key for the column that a table is partitioned by.
+_PARTITION_EXPR = "partition_expr"
+
+
+class TableIOManager(dg.IOManager):
+    """Stores what source assets return, and loads tables for the assets below them.
+
+    A parameter's annotation decides what it gets: `polars.DataFrame` (the default) or
+    `LazyFrame`, `pandas.DataFrame`, `pyarrow.Table`. A partitioned source asset that is run for a
+    range names the column that dates its rows in its metadata: `{"partition_expr": "column"}`.
+
+    Parameters
+    ----------
+    groups
+        Feature groups by asset name; these write themselves.
+    open_store
+        Opens the store.
+    """
+
+    def __init__(
+        self, groups: Mapping[str, FeatureGroup], open_store: Callable[[], FeatureStore]
+    ) -> None:
+        self._groups = groups
+        self._open_store = open_store
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Store the frame that a source asset returned."""
+        name = context.asset_key.to_user_string()
+        data = arrow_table(obj)
+        column = (context.definition_metadata or {}).get(_PARTITION_EXPR)
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else [ALL]
+        with self._open_store() as store:
+            table = self._raw(store, context.asset_key, column)
+            rows = self._assigned(context, name, data, column, keys)
+            commit = table.replace(rows, keys, metadata={"run_id": context.run_id})
+        context.add_output_metadata(
+            {
+                "dagster/row_count": commit.rows,
+                "dagster/column_schema": dg.TableSchema(
+                    [dg.TableColumn(field.name, str(field.type)) for field in data.schema]
+                ),
+                "table_version": commit.version,
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Load an upstream table: the partitions that the mapping asks for, or all of it."""
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else None
+        name = context.asset_key.to_user_string()
+        with self._open_store() as store:
+            group = self._groups.get(name)
+            if group is not None:
+                table = store.table(group)
+                rows = table.read(partitions=keys)
+            else:
+                raw = self._raw(store, context.asset_key, None)
+                if not raw.exists:
+                    raise DataError(
+                        f"'{name}' holds no rows yet. Materialize it first, or in the same run."
+                    )
+                rows = raw.read(keys)
+        return _as_annotated(rows, context.dagster_type.typing_type)
+
+    @staticmethod
+    def _raw(store: FeatureStore, key: dg.AssetKey, column: str | None) -> RawTable:
+        path = store.config.root.joinpath("raw", *key.path)
+        compression = store.config.compression
+        return RawTable(path, key.to_user_string(), column, compression=compression)
+
+    @staticmethod
+    def _assigned(
+        context: dg.OutputContext,
+        name: str,
+        data: pa.Table,
+        column: str | None,
+        keys: list[str],
+    ) -> pa.Table:
+        """Give each row the partition that it belongs to."""
+        if len(keys) == 1 and column is None:
+            return data.append_column(PARTITION, pa.repeat(keys[0], data.num_rows))
+        if column is None:
+            raise DataError(
+                f"'{name}' was run for {len(keys)} partitions at once. Say which column dates its "
+                f"rows, metadata={{'{_PARTITION_EXPR}': '<column>'}}, or take its single-run "
+                f"backfill policy away."
+            )
+        if column not in data.column_names:
+            raise SchemaMismatch(name, column, wanted="timestamp with a zone", got=None)
+        windows = TimeSlots.of(context.asset_partitions_def, keys)
+        slots = windows.assign(data[column].cast(pa.timestamp("us", "UTC")), "left")
+        outside = int((slots < 0).sum())
+        if outside:
+            raise OutsideWindow(name, outside, f"the {len(keys)} partition(s) asked for")
+        labels = pa.array(windows.keys, pa.string()).take(pa.array(slots, pa.int64()))
+        return data.append_column(PARTITION, labels)
+
+
+def _as_annotated(rows: pa.Table, kind: Any) -> Any:
+    table = FeatureTable(rows)
+    if kind is pa.Table:
+        return rows
+    if kind is pd.DataFrame:
+        return table.to_pandas()
+    if kind is pl.LazyFrame:
+        return table.to_polars().lazy()
+    return table.to_polars()

@@ -1,0 +1,177 @@
+"""A small versioned table in memory, and a store that gives way before each operation."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import pyarrow as pa
+
+from feature_store_assets.errors import VersionExpired
+from feature_store_assets.online import OnlineStore
+from feature_store_assets.online.row import KeySpace, RowCodec, event_time, micros
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+SPACE = KeySpace("spending", 1, 0)
+MOMENT = pa.timestamp("us", "UTC")
+
+# (key, event, created) -> feature; times count days.
+Rows = dict[tuple[int, int, int], int]
+Give = Callable[[], None]
+_Row = TypeVar("_Row")
+
+
+def day(number: int) -> datetime:
+    return START + timedelta(days=number)
+
+
+class History:
+    """Every version of a table; a `Source`."""
+
+    keys = ("id",)
+    timestamp = "at"
+    created = "created"
+    features = (("value", "int64"),)
+
+    def __init__(self) -> None:
+        self.versions: list[dict[str, Rows]] = [{}]
+        self.expired: set[int] = set()
+
+    def commit(self, partition: str, rows: Rows) -> int:
+        self.versions.append({**self.versions[-1], partition: dict(rows)})
+        return len(self.versions) - 1
+
+    def version(self) -> int:
+        return len(self.versions) - 1
+
+    def _chosen(
+        self, version: int, partitions: Sequence[str] | None
+    ) -> Iterator[tuple[int, int, int, int, str]]:
+        if version in self.expired:
+            raise VersionExpired("spending", version)
+        for partition, rows in self.versions[version].items():
+            if partitions is None or partition in partitions:
+                for (key, event, created), value in rows.items():
+                    yield key, event, created, value, partition
+
+    def newest(
+        self,
+        *,
+        version: int,
+        until: datetime,
+        partitions: Sequence[str] | None = None,
+        keys: pa.Table | None = None,
+    ) -> pa.Table:
+        among = None if keys is None else set(keys.column("id").to_pylist())
+        best: dict[int, tuple[int, int, int, int, str]] = {}
+        for row in self._chosen(version, partitions):
+            key, event, *_ = row
+            if day(event) <= until and (among is None or key in among):
+                best[key] = max(best.get(key, row), row, key=lambda found: found[1:3])
+        return _table(best.values())
+
+    def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
+        return _table(self._chosen(version, partitions)).drop_columns(["value"])
+
+    def answer(self, until: datetime) -> dict[int, tuple[datetime, int]]:
+        """What a store must hold: the newest row of each key."""
+        table = self.newest(version=self.version(), until=until)
+        columns = [table.column(name).to_pylist() for name in ("id", "at", "value")]
+        return {key: (at, value) for key, at, value in zip(*columns, strict=True)}
+
+
+def _table(rows: Iterable[tuple[int, int, int, int, str]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    ids, events, created, values, partitions = columns
+    return pa.Table.from_arrays(
+        [
+            pa.array(ids, pa.int64()),
+            pa.array([micros(day(event)) for event in events], pa.int64()).cast(MOMENT),
+            pa.array([micros(day(event)) for event in created], pa.int64()).cast(MOMENT),
+            pa.array(values, pa.int64()),
+            pa.array(partitions, pa.string()),
+        ],
+        ["id", "at", "created", "value", "partition"],
+    )
+
+
+def online(store: OnlineStore, ids: Iterable[int]) -> dict[int, tuple[datetime, int]]:
+    """What a store holds, tombstones left out."""
+    ids, decode = list(ids), RowCodec(History.features).decoder(["value"])
+    values = zip(ids, store.get(SPACE.keys(ids)), strict=True)
+    return {
+        key: (event_time(value), decode(value)["value"])
+        for key, value in values
+        if value is not None and len(value) > 26
+    }
+
+
+class Watched:
+    """A source and store that call `give` before each look and each write.
+
+    Writes are cut in two, so that a publisher may stop or be killed in the middle of one.
+    """
+
+    keys, timestamp, created = History.keys, History.timestamp, History.created
+    features = History.features
+
+    def __init__(self, history: History, store: OnlineStore, give: Give) -> None:
+        self._history, self._store, self._give = history, store, give
+        self.seen: list[int] = []
+
+    def version(self) -> int:
+        self._give()
+        self.seen.append(self._history.version())
+        return self.seen[-1]
+
+    def newest(
+        self,
+        *,
+        version: int,
+        until: datetime,
+        partitions: Sequence[str] | None = None,
+        keys: pa.Table | None = None,
+    ) -> pa.Table:
+        return self._history.newest(version=version, until=until, partitions=partitions, keys=keys)
+
+    def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
+        return self._history.rows(version=version, partitions=partitions)
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self._give()
+        return self._store.get(keys)
+
+    def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        half = len(rows) // 2
+        return sum(self._given(self._store.put, part) for part in (rows[:half], rows[half:]))
+
+    def replace(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> int:
+        half = len(rows) // 2
+        return sum(self._given(self._store.replace, part) for part in (rows[:half], rows[half:]))
+
+    def _given(self, write: Callable[[Sequence[_Row]], int], rows: Sequence[_Row]) -> int:
+        if not rows:
+            return 0
+        self._give()
+        return write(rows)
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        self._give()
+        return self._store.scan(prefix)
+
+    def marks(self, name: bytes) -> dict[str, float]:
+        self._give()
+        return self._store.marks(name)
+
+    def mark(self, name: bytes, fields: Mapping[str, float]) -> None:
+        self._give()
+        self._store.mark(name, fields)
+
+    def unmark(self, name: bytes, fields: Iterable[str]) -> None:
+        self._give()
+        self._store.unmark(name, fields)
+
+    def delete(self, prefix: bytes) -> int:
+        return self._store.delete(prefix)
+
+    def close(self) -> None:
+        self._store.close()

@@ -1,0 +1,310 @@
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from feature_store_assets.errors import WriteConflict
+from feature_store_assets.online import OnlineStore
+from feature_store_assets.online.publish import Published, publish
+from feature_store_assets_tests.online.history import SPACE, History, Rows, Watched, day, online
+
+NOW = day(8)
+IDS = range(6)
+PARTITIONS = ("p0", "p1", "p2")
+INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "100"))
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
+
+
+def follows(store: OnlineStore, history: History) -> bool:
+    return online(store, IDS) == history.answer(NOW)
+
+
+def go(history: History, store: OnlineStore, *partitions: str) -> Published:
+    return publish(history, store, SPACE, partitions, now=NOW)
+
+
+def test_the_newest_row_of_each_key_is_put(store: OnlineStore, history: History) -> None:
+    history.commit("p0", {(1, 1, 1): 10, (1, 2, 2): 11, (2, 1, 1): 20})
+    assert go(history, store, "p0") == Published(2, 0, 0, 0, 0, 1, swept=False)
+    assert follows(store, history)
+    assert go(history, store, "p0").written == 0
+
+
+def test_an_old_partition_published_late_changes_nothing_newer(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10, (2, 1, 1): 20})
+    history.commit("p1", {(1, 2, 2): 11})
+    go(history, store, "p1")
+    assert go(history, store, "p0").older == 1
+    assert follows(store, history)
+
+
+def test_a_correction_under_the_same_times_gets_through(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10})
+    go(history, store, "p0")
+    history.commit("p0", {(1, 1, 1): 11})
+    assert go(history, store, "p0").written == 1
+    assert follows(store, history)
+
+
+def test_a_row_that_vanished_is_taken_back_into_the_one_before(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10})
+    history.commit("p1", {(1, 2, 2): 11, (2, 2, 2): 21})
+    go(history, store, "p0", "p1")
+    history.commit("p1", {})
+    done = go(history, store, "p1")
+    assert (done.taken_back, done.tombstones) == (1, 1)
+    assert follows(store, history)
+    history.commit("p1", {(2, 2, 2): 22})
+    assert go(history, store, "p1").written == 1
+    assert follows(store, history)
+
+
+def test_a_row_dated_back_is_taken_back(store: OnlineStore, history: History) -> None:
+    history.commit("p0", {(1, 5, 5): 10})
+    go(history, store, "p0")
+    history.commit("p0", {(1, 3, 6): 10})
+    assert go(history, store, "p0").taken_back == 1
+    assert follows(store, history)
+
+
+def test_a_replacement_out_of_a_partition_never_published_is_taken_back_with_it(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 5, 5): 10})
+    go(history, store, "p0")
+    history.commit("p1", {(1, 3, 3): 11})
+    history.commit("p0", {})
+    go(history, store, "p0")
+    assert follows(store, history)
+    history.commit("p1", {})
+    go(history, store, "p1")
+    assert online(store, IDS) == {}
+
+
+def test_rows_dated_in_the_future_wait_until_they_are_due(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10})
+    go(history, store, "p0")
+    history.commit("p0", {(1, 9, 1): 11, (2, 9, 1): 21})
+    held = publish(history, store, SPACE, ["p0"], now=NOW)
+    assert (held.held_back, held.tombstones) == (2, 1)
+    assert online(store, IDS) == {}
+    # The table did not change: the due row has the commit number of the tombstone it ends.
+    assert publish(history, store, SPACE, ["p0"], now=day(9)).written == 2
+    assert online(store, IDS) == history.answer(day(9))
+    # A publisher whose clock is behind takes no due row back.
+    history.commit("p0", {(1, 9, 1): 12, (2, 9, 1): 21, (2, 9, 2): 22})
+    publish(history, store, SPACE, ["p0"], now=NOW)
+    history.commit("p0", {(1, 9, 1): 12, (2, 9, 1): 21})
+    publish(history, store, SPACE, ["p0"], now=day(9))
+    assert online(store, IDS) == history.answer(day(9))
+
+
+def test_marks_do_not_pile_up(store: OnlineStore, history: History) -> None:
+    for value in range(5):
+        history.commit("p0", {(1, value, value): value})
+        history.commit("p1", {(1, value, value + 1): value})
+        go(history, store, "p0", "p1")
+    assert len(store.marks(SPACE.prefix)) == 2
+
+
+def test_the_mark_of_a_publisher_dead_for_a_day_goes_away(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10})
+    dead = {"p0\0putting:1:dead": time.time() - 90_000, "p0\0putting:1:slow": time.time() - 80_000}
+    store.mark(SPACE.prefix, dead)
+    go(history, store, "p0")
+    left = {field.rpartition(":")[2] for field in store.marks(SPACE.prefix)}
+    assert "slow" in left
+    assert "dead" not in left
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_version_that_can_no_longer_be_read_has_every_online_key_compared(
+    store: OnlineStore, history: History, *, newer: bool
+) -> None:
+    history.commit("p0", {(key, 5, 5): key for key in IDS})
+    go(history, store, "p0")
+    history.commit("p1", {(1, 3, 3): 11, (2, 6 if newer else 2, 3): 12})
+    history.commit("p0", {(3, 5, 5): 3})
+    history.expired = {1}
+    assert go(history, store, "p0").swept
+    go(history, store, "p1")
+    assert follows(store, history)
+    history.commit("p0", {})
+    assert not go(history, store, "p0").swept
+
+
+def test_a_year_of_partitions_takes_a_handful_of_round_trips(
+    store: OnlineStore, history: History
+) -> None:
+    days = [f"d{number}" for number in range(365)]
+    for number, name in enumerate(days):
+        history.commit(name, {(number % 6, number % 8, number): number})
+    trips: list[None] = []
+    watched = Watched(history, store, lambda: trips.append(None))
+    publish(watched, watched, SPACE, days, now=NOW)
+    assert len(trips) <= 8
+    assert follows(store, history)
+
+
+def test_a_table_that_never_rests_is_given_up_with_an_error(
+    store: OnlineStore, history: History
+) -> None:
+    history.commit("p0", {(1, 1, 1): 10})
+    go(history, store, "p0")
+    history.commit("p0", {})
+    history.commit("p1", {(1, 1, 1): 0})
+    restless = iter(range(1, 10**6))
+
+    def change() -> None:
+        history.commit("p1", {(1, 1, 1): next(restless)})
+
+    watched = Watched(history, store, change)
+    with pytest.raises(WriteConflict):
+        publish(watched, watched, SPACE, ["p0"], now=NOW)
+    go(history, store, "p0")
+    go(history, store, "p1")
+    assert follows(store, history)
+
+
+class Killed(BaseException):
+    """Ends a publisher where it stands, as SIGKILL does."""
+
+
+class Schedule:
+    """Runs publishers one step at a time, in an order drawn from a seed."""
+
+    def __init__(self, rolls: random.Random) -> None:
+        self._rolls = rolls
+        self._running: list[tuple[threading.Thread, threading.Semaphore]] = []
+        self._back = threading.Semaphore(0)
+        self._over: set[threading.Thread] = set()
+
+    def start(self, work: Callable[[Callable[[], None]], None], lives: int) -> None:
+        """Begin work that is killed at its step number `lives`."""
+        turn, steps = threading.Semaphore(0), [0]
+
+        def give() -> None:
+            self._back.release()
+            turn.acquire()
+            steps[0] += 1
+            if steps[0] > lives:
+                raise Killed
+
+        def body() -> None:
+            turn.acquire()
+            try:
+                work(give)
+            except Killed:
+                pass
+            finally:
+                self._over.add(threading.current_thread())
+                self._back.release()
+
+        thread = threading.Thread(target=body)
+        thread.start()
+        self._running.append((thread, turn))
+
+    def step(self) -> bool:
+        """Let one of them take one step; False when all are over."""
+        if not self._running:
+            return False
+        chosen = self._rolls.choice(self._running)
+        chosen[1].release()
+        self._back.acquire()
+        if chosen[0] in self._over:
+            chosen[0].join()
+            self._running.remove(chosen)
+        return True
+
+
+def changed(rolls: random.Random, history: History, partition: str) -> Rows:
+    """The partition's rows after a random correction, removal, addition or change of date."""
+    versions = history.versions
+    rows = dict(versions[-1].get(partition, {}))
+    taken = {row for name, others in versions[-1].items() if name != partition for row in others}
+    for _ in range(rolls.randint(1, 3)):
+        # Rows of the past come back, too.
+        known = [row for version in versions for row in version.get(partition, {})]
+        row = (rolls.choice(IDS), rolls.randint(1, 9), rolls.randint(1, 3))
+        if known and rolls.random() < 0.7:
+            row = rolls.choice(known)
+        if row in rows and rolls.random() < 0.6:
+            del rows[row]
+        elif row not in taken:
+            rows[row] = rolls.randrange(1000)
+    return rows
+
+
+def interleave(seed: int, store: OnlineStore) -> None:
+    rolls, history = random.Random(seed), History()
+    schedule = Schedule(rolls)
+    changes: dict[str, int] = {}
+    begun: list[str] = []
+    published: list[tuple[str, int]] = []
+    store.delete(SPACE.prefix)
+
+    def publisher(partitions: list[str]) -> Callable[[Callable[[], None]], None]:
+        def work(give: Callable[[], None]) -> None:
+            watched = Watched(history, store, give)
+            publish(watched, watched, SPACE, partitions, now=NOW)
+            for name in partitions:
+                published.append((name, watched.seen[0]))
+                begun.remove(name)
+
+        return work
+
+    for _ in range(rolls.randint(3, 9)):
+        partition = rolls.choice(PARTITIONS)
+        changes[partition] = history.commit(partition, changed(rolls, history, partition))
+        partitions = rolls.sample(PARTITIONS, rolls.choice((1, 1, 1, 2, 3)))
+        if rolls.random() < 0.6 and partition not in partitions:
+            partitions[0] = partition
+        if rolls.random() < 0.85:
+            begun += partitions
+            schedule.start(
+                publisher(partitions), rolls.choice((10**6, 10**6, rolls.randint(1, 14)))
+            )
+        for _ in range(rolls.choice((0, 2, 8, 30))):
+            schedule.step()
+    while schedule.step():
+        pass
+    # What nobody published after its last change, and what killed publishers left, follows;
+    # nothing else does.
+    late = {
+        name
+        for name, version in changes.items()
+        if not any(other == name and start >= version for other, start in published)
+    }
+    for name in sorted(late | set(begun), key=lambda _: rolls.random()):
+        go(history, store, name)
+    assert online(store, IDS) == history.answer(NOW), f"seed {seed}"
+
+
+@pytest.fixture
+def seeds() -> Iterator[int]:
+    first = int(os.environ.get("FSA_SEED", "0"))
+    return iter(range(first, first + INTERLEAVINGS))
+
+
+def test_however_publishes_interleave_online_is_the_newest_row_per_key(
+    store: OnlineStore, seeds: Iterator[int]
+) -> None:
+    for seed in seeds:
+        interleave(seed, store)
