@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,7 +50,10 @@ class FeatureStoreConfig(BaseSettings):
     storage_backend: Literal["delta", "parquet"] = "delta"
     storage_path: Path = Path("data/feature_store")
     compression: Literal["zstd", "snappy", "gzip", "lz4", "none"] = "zstd"
-    partitioning_columns: Annotated[tuple[str, ...], NoDecode] = ("year", "month")
+    partitioning_columns: Annotated[tuple[Literal["year", "month", "day"], ...], NoDecode] = (
+        "year",
+        "month",
+    )
     online_store_uri: SecretStr | None = None
     registry_url: SecretStr | None = None
     max_parallel_operations: int = Field(default=2, ge=1, le=64)
@@ -76,9 +80,9 @@ class FeatureStoreConfig(BaseSettings):
                     problems.append(f"Setting '{name}': {each['msg']}.")
             raise ConfigError(" ".join(problems)) from None
 
-    @property
+    @cached_property
     def root(self) -> Path:
-        """The data root as an absolute path."""
+        """The data root as an absolute path; a later change of directory does not move it."""
         return (
             self.storage_path if self.storage_path.is_absolute() else _project() / self.storage_path
         )

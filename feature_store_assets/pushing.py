@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
@@ -15,6 +16,7 @@ from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import (
     ChangedFacts,
     DataError,
+    DuplicateRows,
     OutOfBounds,
     SchemaMismatch,
     WrittenByDagster,
@@ -49,7 +51,8 @@ class WriteResult:
     rows_written, rows_duplicate
         New rows, and rows left out because they are stored already.
     partitions
-        The partitions touched.
+        The partitions of all these rows, also of those left out: they are published again, as
+        the push that stored them may have been cut off before its end.
     version
         The table version that holds the rows.
     """
@@ -137,13 +140,18 @@ def push(
     rows = _with_partition(conform(data, typed, written=written), group)
     if failures := broken_bounds(rows, group):
         raise OutOfBounds(group.name, failures)
+    if mode == "append" and group != known and table.exists:
+        # Asked again under the commit; here so that refused rows leave no drafts either.
+        _unknown(table, rows, table.version(), refuse_changes=True)
     if drafts := [name for name in group.feature_names if name not in (known or new).feature_names]:
         listed = ", ".join(f"'{name}' ({group.feature(name).dtype})" for name in drafts)
         warnings.warn(
             f"'{group.name}' did not declare {listed}: added as draft features.", stacklevel=3
         )
     if group != known:
-        group = applied.extend(new.name, extended, prepare=lambda _: None)
+        group = applied.extend(
+            new.name, extended, prepare=lambda grown: open_table(grown).ensure(data.schema)
+        )
         table = open_table(group)
     table.ensure(data.schema)
     if mode == "overwrite":
@@ -158,7 +166,7 @@ def push(
             return kept
 
         commit = table.append(unknown)
-    partitions = tuple(sorted(set(kept[PARTITION].to_pylist())))
+    partitions = tuple(sorted(map(str, pc.unique(rows[PARTITION]).to_pylist())))
     duplicates = rows.num_rows - kept.num_rows
     return group, WriteResult(group.name, kept.num_rows, duplicates, partitions, commit.version)
 
@@ -168,7 +176,7 @@ def _with_partition(rows: pa.Table, group: FeatureGroup) -> pa.Table:
     assert group.partitions is not None
     fmt = "-".join(f"%{letter}" for letter in "Ymd"[: len(group.partitions.keys)])
     return rows.append_column(
-        PARTITION, pa.compute.strftime(rows[group.timestamp], format=fmt).cast(pa.string())
+        PARTITION, pc.strftime(rows[group.timestamp], format=fmt).cast(pa.string())
     )
 
 
@@ -177,36 +185,57 @@ def _unknown(
 ) -> pa.Table:
     """Return the rows that the table does not hold yet.
 
-    A row equal to the current winner of its keys and event time is known. One that differs is a
-    correction: refused, or kept as a newer revision.
+    A row equal to the current winner of its keys and event time is known, and so is one that
+    repeats a stored revision. Any other row of a stored fact is a correction: refused, or kept as
+    a newer revision.
     """
     import polars as pl
 
+    created = table.schema.created
     facts = [*table.keys, table.timestamp]
-    features = [name for name, _ in table.features]
+    # Another writer may have added a feature since these rows were read: it stays null in them.
+    features = [name for name, _ in table.features if name in rows.column_names]
     incoming = _frame(rows).with_row_index("__row")
-    touched = incoming[PARTITION].unique().to_list()
-    asked = incoming.select(table.keys).unique()
-    columns = [*facts, CREATED, *features]
-    stored = _frame(table.read(columns, partitions=touched, entities=asked, version=version))
-    winners = stored.sort(CREATED).unique(facts, keep="last").drop(CREATED)
-    if not winners.height:
-        return rows
-    renamed = {name: f"__{name}" for name in features}
-    both = incoming.join(
-        winners.rename(renamed).with_columns(__known=pl.lit(value=True)), on=facts, how="left",
-        maintain_order="left",
-    )  # fmt: skip
-    same = pl.all_horizontal(
-        pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(f"__{name}")) for name in features)
+    stored = _frame(
+        table.read(
+            [*facts, CREATED, *features],
+            partitions=incoming[PARTITION].unique().to_list(),
+            entities=incoming.select(table.keys).unique(),
+            version=version,
+        )
     )
-    judged = both.select("__row", known=pl.col("__known").fill_null(value=False), same=same)
-    changed = judged.filter(pl.col("known") & ~pl.col("same"))["__row"].to_list()
-    if changed and refuse_changes:
-        shown = examples(rows, changed, table.schema)
-        raise ChangedFacts(table.owner, len(changed), shown)
-    new = judged.filter(~(pl.col("known") & pl.col("same")))["__row"]
-    return rows.take(pa.array(new.to_list(), pa.int64()))
+    then = {name: f"__{name}" for name in (CREATED, *features)}
+    same = pl.all_horizontal(
+        pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(then[name])) for name in features)
+    )
+    at_once = pl.col(CREATED) == pl.col(then[CREATED])
+    revisions = (
+        incoming.join(stored.rename(then), on=facts)
+        .sort(then[CREATED])
+        .group_by("__row", maintain_order=True)
+        .agg(
+            newest=pl.col(then[CREATED]).last(),
+            known=same.last() | (same & at_once).any(),
+            clash=(~same & at_once).any(),
+        )
+        .sort("__row")
+    )
+    changed = revisions.filter(~pl.col("known"))
+    if changed.height and refuse_changes:
+        shown = examples(rows, changed["__row"].to_list(), table.schema)
+        raise ChangedFacts(table.owner, changed.height, shown)
+    clashes = changed.filter("clash")["__row"].to_list()
+    if clashes and created is not None:
+        shown = examples(rows, clashes, table.schema)
+        raise DuplicateRows(table.owner, [*facts, created], len(clashes), shown)
+    new = incoming.join(revisions.filter("known"), on="__row", how="anti", maintain_order="left")
+    if created is None:
+        # Clocks differ between hosts, yet what is written later must win.
+        later = pl.col("newest") + timedelta(microseconds=1)
+        new = new.join(changed, on="__row", how="left", maintain_order="left").with_columns(
+            pl.max_horizontal(CREATED, later).alias(CREATED)
+        )
+    return new.select(rows.column_names).to_arrow().cast(rows.schema)
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

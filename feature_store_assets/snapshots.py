@@ -3,15 +3,17 @@
 A snapshot copies nothing. Retention and vacuum keep the files that a pinned version needs.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from feature_store_assets.declaration.feature import checked_name
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.errors import SnapshotNotFound, VersionExpired
+from feature_store_assets.errors import DataError, SnapshotNotFound, VersionExpired
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.registry.pins import Pin, Pins
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Snapshots:
         NameTaken
             A snapshot of that name exists.
         """
+        name = _checked(name)
         versions = [(group.name, group.version, table.version()) for group, table in tables]
-        self.pins.add(_checked(name), versions, description=description, created_by=created_by)
+        self.pins.add(name, versions, description=description, created_by=created_by)
         return self.pins.of(name)
 
     def version(
@@ -63,6 +66,7 @@ class Snapshots:
         if as_of is None:
             return None
         if isinstance(as_of, datetime):
+            as_of = as_of.astimezone(UTC)
             if datetime.now(UTC) - as_of > self.time_travel:
                 raise VersionExpired(group.name, as_of, self._nearest(group, as_of))
             return table.version_at(as_of)
@@ -75,7 +79,7 @@ class Snapshots:
     def _nearest(self, group: FeatureGroup, moment: datetime) -> str | None:
         held = self.pins.of_group(group.name, group.version)
         near = min(held, key=lambda pin: abs(_aware(pin.created_at) - moment), default=None)
-        return near and near.snapshot
+        return None if near is None else near.snapshot
 
 
 def _aware(moment: datetime) -> datetime:
@@ -85,5 +89,9 @@ def _aware(moment: datetime) -> datetime:
 
 def _checked(name: str) -> str:
     """Snapshot names may hold dots and dashes, as in churn-2024-06."""
-    checked_name(name.replace("-", "_").replace(".", "_"), "snapshot")
+    if not _NAME.fullmatch(name):
+        raise DataError(
+            f"'{name}' cannot name a snapshot: use up to 128 letters, digits, '_', '-' and '.', "
+            f"starting with a letter."
+        )
     return name

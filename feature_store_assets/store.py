@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any, Self
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.errors import DataError, FeatureNotFound, WrittenByDagster
+from feature_store_assets.errors import (
+    DataError,
+    DeclarationError,
+    FeatureNotFound,
+    WrittenByDagster,
+    suggestion,
+)
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
 from feature_store_assets.offline.point_in_time import Known, Lookup, join
-from feature_store_assets.offline.schema import CREATED, TableSchema
+from feature_store_assets.offline.schema import CREATED, TableSchema, typed_keys
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.query import Part, Query
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
     from types import TracebackType
+
+    import polars as pl
 
 # How long a prepared online read is used before the registry is asked again.
 _PREPARED_SECONDS = 5.0
@@ -165,13 +173,16 @@ class FeatureStore:
         bounds
             Further arguments of `Feature`: ge, le, nullable, one_of, regex, pii, mask, ...
         """
-        tags = {"type": str(FeatureType(feature_type))}
+        if feature_type not in list(FeatureType):
+            raise DeclarationError(
+                f"'{feature_type}' is no feature type of '{name}'."
+                + suggestion(str(feature_type), list(FeatureType))
+            )
+        tags = {"type": str(feature_type)}
         if created_by:
             tags["created_by"] = created_by
         given_tags = dict(bounds.pop("tags", {}))
-        feature = Feature(
-            name, data_type, description, tags=tuple({**tags, **given_tags}.items()), **bounds
-        )
+        feature = Feature(name, data_type, description, tags={**tags, **given_tags}, **bounds)
 
         def extended(old: FeatureGroup | None) -> FeatureGroup:
             group = old or self._pushed(feature_group)
@@ -232,12 +243,18 @@ class FeatureStore:
         """
         data = arrow_table(feature_data)
         new = self._pushed(feature_group)
+        self._reach_online(self.applied.find(feature_group) or new)
         before = self._partitions_before(feature_group) if mode == "overwrite" else ()
         group, result = push(self.applied, self.table, new, data, mode)
         self._prepared.clear()
         if group.online:
             self.publish(group, sorted({*result.partitions, *before}))
         return result
+
+    def _reach_online(self, group: FeatureGroup) -> None:
+        """Refuse before anything is written where the rows could not be published."""
+        if group.online and not group.materialized:
+            self.online.marks(_space(group).prefix)
 
     def _partitions_before(self, name: str) -> list[str]:
         """The partitions that an overwrite empties: their rows are taken back online."""
@@ -284,14 +301,16 @@ class FeatureStore:
             start=start_time and start_time.astimezone(UTC),
             end=end_time and end_time.astimezone(UTC),
             partitions=partitions,
-            entities=None if entities is None else FeatureTable(arrow_table(entities)).to_polars(),
+            entities=None if entities is None else _entities(entities, table),
             version=self.snapshots.version(group, table, as_of),
         )
         frame = FeatureTable(rows).to_polars().sort(CREATED, maintain_order=True)
         newest = frame.unique([*table.keys, table.timestamp], keep="last", maintain_order=True)
         shown = newest.drop(CREATED).sort(table.timestamp, *table.keys)
         wanted = rows.schema.remove(rows.schema.get_field_index(CREATED))
-        return FeatureTable(shown.head(limit or shown.height).to_arrow().cast(wanted))
+        return FeatureTable(
+            shown.head(shown.height if limit is None else limit).to_arrow().cast(wanted)
+        )
 
     def _existing(self, group: FeatureGroup) -> OfflineTable:
         table = self.table(group)
@@ -365,6 +384,8 @@ class FeatureStore:
     ) -> Lookup:
         group = chosen.group
         table = self._existing(group)
+        if isinstance(known, str) and known not in ("event", "latest"):
+            raise DataError(f"known is 'event', 'latest' or an instant, not '{known}'.")
         if known == "event" and group.created is None:
             raise DataError(
                 f"'{group.name}' does not say when its rows were recorded, so known='event' would "
@@ -378,8 +399,10 @@ class FeatureStore:
         return Lookup(
             table,
             names,
-            ttl or group.ttl,
-            known or ("latest" if group.created is None else "event"),
+            group.ttl if ttl is None else ttl,
+            known.astimezone(UTC)
+            if isinstance(known, datetime)
+            else known or ("latest" if group.created is None else "event"),
             self.snapshots.version(group, table, as_of),
         )
 
@@ -476,6 +499,11 @@ class FeatureStore:
         query = Query(owner, [_part(each) for each in chosen])
         self._prepared[key] = (time.monotonic() + _PREPARED_SECONDS, query)
         return query
+
+
+def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:
+    """Return entity keys, typed as the table has them."""
+    return FeatureTable(typed_keys(arrow_table(entities), table.schema, "entities")).to_polars()
 
 
 def _space(group: FeatureGroup) -> KeySpace:

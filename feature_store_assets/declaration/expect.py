@@ -65,7 +65,7 @@ class Column:
             raise DeclarationError(
                 f"No value of '{self.name}' compares with None: use .is_null() or .not_null()."
             )
-        _encoded(value, f"the row condition on '{self.name}'")
+        encoded(value, f"the row condition on '{self.name}'")
         return Condition(((self.name, operator, value),))
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # builds a condition
@@ -123,7 +123,7 @@ class Expectation:
     @property
     def kwargs(self) -> dict[str, Any]:
         """The arguments as they were given, dates and datetimes restored."""
-        return cast("dict[str, Any]", _decoded(json.loads(self.arguments)))
+        return cast("dict[str, Any]", decoded(json.loads(self.arguments)))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -216,7 +216,7 @@ class Check:
                 f"'{severity}' is no severity of expect.{name}(): use one of {_SEVERITIES}."
             )
         _check_arguments(name, given)
-        return Expectation(name, _canonical(_encoded(given, f"expect.{name}()")), severity)
+        return Expectation(name, _canonical(encoded(given, f"expect.{name}()")), severity)
 
 
 class Expect:
@@ -421,24 +421,24 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _encoded(value: object, where: str) -> object:
+def encoded(value: object, where: str) -> object:
     """Return JSON for an argument; dates and conditions are tagged by `$` keys."""
     if isinstance(value, date | Condition):
         return _tagged(value, where)
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) and not key.startswith("$") for key in value):
             raise DeclarationError(f"Mappings in {where} have plain strings as keys.")
-        return {key: _encoded(each, where) for key, each in value.items()}
+        return {key: encoded(each, where) for key, each in value.items()}
     if isinstance(value, set | frozenset):  # sets have no order, equal declarations need one
-        return sorted((_encoded(each, where) for each in value), key=_canonical)
+        return sorted((encoded(each, where) for each in value), key=_canonical)
     if isinstance(value, list | tuple | range):
-        return [_encoded(each, where) for each in value]
+        return [encoded(each, where) for each in value]
     return _scalar(value, where)
 
 
 def _tagged(value: date | Condition, where: str) -> dict[str, object]:
     if isinstance(value, Condition):
-        return {"$condition": [[c, o, _encoded(v, where)] for c, o, v in value.terms]}
+        return {"$condition": [[c, o, encoded(v, where)] for c, o, v in value.terms]}
     if not isinstance(value, datetime):
         return {"$date": value.isoformat()}
     if value.tzinfo is None:
@@ -464,9 +464,10 @@ def _scalar(value: object, where: str) -> object:
     )
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """Return the argument that `encoded` wrote, sequences as lists."""
     if isinstance(value, list):
-        return [_decoded(each) for each in value]
+        return [decoded(each) for each in value]
     if not isinstance(value, dict):
         return value
     if "$datetime" in value:
@@ -474,5 +475,5 @@ def _decoded(value: Any) -> Any:
     if "$date" in value:
         return date.fromisoformat(value["$date"])
     if "$condition" in value:
-        return Condition(tuple((c, o, _decoded(v)) for c, o, v in value["$condition"]))
-    return {key: _decoded(each) for key, each in value.items()}
+        return Condition(tuple((c, o, decoded(v)) for c, o, v in value["$condition"]))
+    return {key: decoded(each) for key, each in value.items()}

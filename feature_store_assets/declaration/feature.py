@@ -1,11 +1,18 @@
 """Entities and features: frozen values, checked where they are written."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Self
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Self
 
-from feature_store_assets.declaration.expect import Expectation, feature_expectations
+from feature_store_assets.declaration.expect import (
+    Expectation,
+    decoded,
+    encoded,
+    feature_expectations,
+)
 from feature_store_assets.declaration.mask import MASKS
 from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DeclarationError, suggestion
@@ -14,6 +21,16 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 # Columns of every table beside the declared ones, and prefixes that joins use inside.
 RESERVED = frozenset({"partition", "created_timestamp"})
 _OWNER = re.compile(r"team:[A-Za-z0-9_.-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+Pairs = Mapping[str, str] | Iterable[tuple[str, str]]
+# Values of `one_of`, by feature type; subclasses would come back from JSON as another type.
+_PYTHON_TYPES: Mapping[type, str] = {
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    str: "string",
+    date: "date32",
+    datetime: "timestamp[us, UTC]",
+}
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
@@ -139,16 +156,39 @@ class Feature:
     mask: str | None = None
     derived_from: tuple[str, ...] = ()
 
+    if TYPE_CHECKING:
+        # What may be written; __post_init__ makes it what is stored.
+        def __init__(
+            self,
+            name: str,
+            dtype: object,
+            description: str = "",
+            *,
+            ge: float | None = None,
+            le: float | None = None,
+            nullable: bool = True,
+            unique: bool = False,
+            one_of: Collection[Any] | None = None,
+            regex: str | None = None,
+            owner: str | None = None,
+            tags: Pairs = (),
+            pii: bool = False,
+            mask: str | None = None,
+            derived_from: Sequence[str] = (),
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         checked_name(self.name, "feature")
         if self.name in RESERVED:
             raise DeclarationError(f"'{self.name}' is a column of every table: rename the feature.")
-        tags = self.tags.items() if isinstance(self.tags, Mapping) else self.tags
-        one_of = None if self.one_of is None else tuple(self.one_of)
+        for what in ("one_of", "derived_from"):
+            given = getattr(self, what)
+            if isinstance(given, str):
+                raise DeclarationError(f"{what} of '{self.name}' is a list: {what}=[{given!r}].")
         freeze = object.__setattr__
         freeze(self, "dtype", type_name(self.dtype))
-        freeze(self, "one_of", one_of)
-        freeze(self, "tags", checked_tags(dict(tags), self.name))
+        freeze(self, "one_of", None if self.one_of is None else self._members(self.one_of))
+        freeze(self, "tags", checked_tags(dict(self.tags), self.name))
         freeze(self, "derived_from", tuple(self.derived_from))
         if self.owner is not None:
             checked_owners([self.owner], self.name)
@@ -161,11 +201,22 @@ class Feature:
         if self.pii and self.mask is None:
             freeze(self, "mask", "redact")
         for source in self.derived_from:
-            if "." not in source:
+            if not all(source.rpartition(".")):
                 raise DeclarationError(
                     f"derived_from of '{self.name}' names 'asset.column', not '{source}'."
                 )
         self._check_bounds()
+
+    def _members(self, one_of: Collection[Any]) -> tuple[Any, ...]:
+        """Return the allowed values; a set has no order, but equal declarations need one."""
+        for value in one_of:
+            kind = _PYTHON_TYPES.get(type(value))
+            if kind != self.dtype and (kind, self.dtype) != ("int64", "float64"):
+                raise DeclarationError(
+                    f"one_of of '{self.name}' holds {value!r}, which is no {self.dtype}."
+                )
+        unordered = isinstance(one_of, AbstractSet)
+        return tuple(sorted(one_of, key=repr) if unordered else dict.fromkeys(one_of))
 
     def _check_bounds(self) -> None:
         if self.ge is not None and self.le is not None and self.ge > self.le:
@@ -180,6 +231,10 @@ class Feature:
                 re.compile(self.regex)
             except re.error as error:
                 raise DeclarationError(f"The regex of '{self.name}' is wrong: {error}.") from None
+        if self.unique and self.dtype.startswith("list"):
+            raise DeclarationError(f"'{self.name}' is {self.dtype}: only single values are unique.")
+        # What else an expectation refuses is said here, not when the gate first meets it.
+        assert self.expectations is not None
 
     @property
     def expectations(self) -> tuple[Expectation, ...]:
@@ -204,7 +259,7 @@ class Feature:
             "le": self.le,
             "nullable": None if self.nullable else False,
             "unique": self.unique or None,
-            "one_of": None if self.one_of is None else list(self.one_of),
+            "one_of": None if self.one_of is None else encoded(self.one_of, "one_of"),
             "regex": self.regex,
             "owner": self.owner,
             "tags": dict(self.tags) or None,
@@ -216,4 +271,7 @@ class Feature:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(**value)
+        given = dict(value)
+        if "one_of" in given:
+            given["one_of"] = decoded(given["one_of"])
+        return cls(**given)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from feature_store_assets.declaration.canonical import content_hash, duration, seconds
@@ -13,6 +13,7 @@ from feature_store_assets.declaration.feature import (
     RESERVED,
     Entity,
     Feature,
+    Pairs,
     checked_name,
     checked_owners,
     checked_tags,
@@ -89,19 +90,47 @@ class FeatureGroup:
     function: Function | None = field(default=None, compare=False, repr=False)
     ins: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    if TYPE_CHECKING:
+        # What may be written; __post_init__ makes it what is stored.
+        def __init__(
+            self,
+            name: str,
+            *,
+            entity: Entity,
+            features: Sequence[Feature] = (),
+            timestamp: str = "event_timestamp",
+            created: str | None = None,
+            version: int = 1,
+            description: str = "",
+            partitions: Any = None,
+            partition_by: Pairs = (),
+            upstream: Sequence[str] = (),
+            expectations: Sequence[Expectation] = (),
+            closed: Closed = "left",
+            timezone: str | None = None,
+            ttl: timedelta | None = None,
+            freshness: timedelta | None = None,
+            retention: timedelta | None = None,
+            online: bool = False,
+            per_partition: bool = False,
+            owners: Sequence[str] = (),
+            tags: Pairs = (),
+            function: Function | None = None,
+            ins: Mapping[str, Any] = {},  # never made: the dataclass's own is
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         freeze = object.__setattr__
         checked_name(self.name, "feature group")
         partitions = self.partitions
         if partitions is not None and not isinstance(partitions, Partitions):
             freeze(self, "partitions", Partitions.of(partitions))
-        tags = self.tags.items() if isinstance(self.tags, Mapping) else self.tags
-        by = self.partition_by
         freeze(self, "features", tuple(self.features))
         freeze(self, "expectations", tuple(self.expectations))
         freeze(self, "owners", checked_owners(self.owners, self.name))
-        freeze(self, "tags", checked_tags(dict(tags), self.name))
-        freeze(self, "partition_by", tuple(by.items()) if isinstance(by, Mapping) else tuple(by))
+        freeze(self, "upstream", tuple(self.upstream))
+        freeze(self, "tags", checked_tags(dict(self.tags), self.name))
+        freeze(self, "partition_by", tuple(sorted(dict(self.partition_by).items())))
         self._check_columns()
         self._check_time()
         self._check_partition_by()
@@ -176,6 +205,12 @@ class FeatureGroup:
         """The features' bounds, then the declared expectations, each once."""
         bounds = (rule for feature in self.features for rule in feature.expectations)
         return tuple(dict.fromkeys((*bounds, *self.expectations)))
+
+    @property
+    def vacuous_expectations(self) -> tuple[Expectation, ...]:
+        """The bounds of features that may be null, which hold where all values are missing."""
+        bounds = (rule for each in self.features if each.nullable for rule in each.expectations)
+        return tuple(rule for rule in bounds if rule not in self.expectations)
 
     def feature(self, name: str) -> Feature:
         """Return the feature of that name."""
@@ -320,15 +355,15 @@ def feature_group(
         group = FeatureGroup(
             name or function.__name__,
             entity=entity,
-            features=tuple(features),
+            features=features,
             timestamp=timestamp,
             created=created,
             version=version,
             description=inspect.cleandoc(function.__doc__ or ""),
             partitions=partitions,
-            partition_by=tuple((partition_by or {}).items()),
+            partition_by=partition_by or {},
             upstream=upstream,
-            expectations=tuple(expectations),
+            expectations=expectations,
             closed=closed,
             timezone=timezone,
             ttl=ttl,
@@ -336,8 +371,8 @@ def feature_group(
             retention=retention,
             online=online,
             per_partition=per_partition,
-            owners=tuple(owners),
-            tags=tuple((tags or {}).items()),
+            owners=owners,
+            tags=tags or {},
             function=function,
             ins=dict(ins or {}),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,10 +22,10 @@ def arrow_table(data: Any) -> pa.Table:
     if isinstance(data, pa.Table):
         return data
     if isinstance(data, list):
-        return pa.Table.from_pylist(data)
+        return _from_rows(data)
     library = type(data).__module__.partition(".")[0]
     if library == "pandas":
-        return pa.Table.from_pandas(data, preserve_index=False)
+        return _from_pandas(data)
     if library == "polars" and hasattr(data, "collect"):
         data = data.collect()
     if hasattr(data, "__arrow_c_stream__"):
@@ -32,6 +34,52 @@ def arrow_table(data: Any) -> pa.Table:
         f"A {type(data).__name__} is no dataframe. Give a pandas, Polars or Arrow table, or a list "
         f"of dicts."
     )
+
+
+def _from_pandas(frame: pd.DataFrame) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        # Arrow's message shows the value.
+        mixed = [
+            str(name)
+            for name, kind in frame.dtypes.items()
+            if kind.kind == "O" and len(set(frame[name].dropna().map(type))) > 1
+        ]
+        raise DataError(
+            f"The frame mixes types in {mixed or 'an object column'}: make each column one type."
+        ) from None
+
+
+def _from_rows(rows: list[Any]) -> pa.Table:
+    """Return dict rows as Arrow, by way of Polars: Arrow's own reading of values loads pandas."""
+    import polars as pl
+
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise DataError("A list of rows is a list of dicts, one per row.")
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = [_column(name, [row.get(name) for row in rows]) for name in names]
+    table = pl.DataFrame(columns).to_arrow()
+    plain = [pa.string() if kind == pa.large_string() else kind for kind in table.schema.types]
+    return table.cast(pa.schema(list(zip(table.column_names, plain, strict=True))))
+
+
+def _column(name: Any, values: list[Any]) -> pl.Series:
+    import polars as pl
+
+    kinds = {type(value) for value in values if value is not None}
+    zones = {value.tzinfo is None for value in values if isinstance(value, datetime)}
+    if kinds == {int, float}:
+        values = [None if value is None else float(value) for value in values]
+    # Polars would take a naive timestamp among aware ones for UTC, and True for 1.
+    if len(zones) == 1 or (not zones and (kinds == {bool} or bool not in kinds)):
+        try:
+            return pl.Series(str(name), values, strict=True)
+        except (TypeError, OverflowError, pl.exceptions.PolarsError):
+            pass  # their messages show the values
+    zoned = "with and without a time zone" if len(zones) > 1 else "of different types"
+    listed = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise DataError(f"Column '{name}' has values {zoned} ({listed}).")
 
 
 class FeatureTable:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from feature_store_assets.errors import NaiveTimestamps, SchemaMismatch, SpineError, suggestion
+from feature_store_assets.errors import NaiveTimestamps, SpineError, suggestion
 from feature_store_assets.offline.reading import ROW, gather, scan
-from feature_store_assets.offline.schema import CREATED, UTC_MICROSECONDS, arrow_type, lossless
+from feature_store_assets.offline.schema import CREATED, UTC_MICROSECONDS, arrow_type, typed_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,12 +105,7 @@ def _check_columns(spine: pa.Table, lookups: Sequence[Lookup], timestamp: str) -
     if len(taken) < len(spine.column_names):
         raise SpineError("The spine has two columns of the same name.")
     for each in lookups:
-        for key in each.table.keys:
-            if key not in spine.column_names:
-                raise SpineError(
-                    f"The spine has no column '{key}', a join key of '{each.table.owner}'."
-                    + suggestion(key, spine.column_names)
-                )
+        typed_keys(spine, each.table.schema, "spine")
         for shown in each.features.values():
             if shown in taken:
                 raise SpineError(
@@ -161,20 +156,7 @@ def _questions(spine: pa.Table, moments: pa.ChunkedArray[Any], table: OfflineTab
     """Return keys, moment and position of each spine row, keys typed as the table has them."""
     import polars as pl
 
-    columns: dict[str, Any] = {}
-    for name, kind in table.schema.keys:
-        assert kind is not None
-        try:
-            columns[name] = lossless(
-                spine[name], arrow_type(kind), owner="the spine", name=name, timezone=None
-            )
-        except SchemaMismatch:
-            raise SpineError(
-                f"Key '{name}' of the spine is {spine.schema.field(name).type}; '{table.owner}' "
-                f"has {kind}. Cast it in the spine."
-            ) from None
-    arrow = pa.Table.from_arrays([*columns.values(), moments], names=[*columns, _T])
-    frame = pl.from_arrow(arrow)
+    frame = pl.from_arrow(typed_keys(spine, table.schema, "spine").append_column(_T, moments))
     assert isinstance(frame, pl.DataFrame)
     return frame.with_row_index(_SPINE)
 

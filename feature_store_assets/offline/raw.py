@@ -39,9 +39,7 @@ class RawTable:
         Parquet codec of new files.
     """
 
-    def __init__(
-        self, path: Path, owner: str, timestamp: str | None, *, compression: str
-    ) -> None:
+    def __init__(self, path: Path, owner: str, timestamp: str | None, *, compression: str) -> None:
         self._owner = owner
         self._log = DeltaLog(path, owner, timestamp, compression=compression)
 

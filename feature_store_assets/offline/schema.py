@@ -14,7 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store_assets.declaration.mask import mask_value
-from feature_store_assets.errors import DuplicateRows, NaiveTimestamps, NullKeys, SchemaMismatch
+from feature_store_assets.errors import (
+    DataError,
+    DuplicateRows,
+    NaiveTimestamps,
+    NullKeys,
+    SchemaMismatch,
+    SpineError,
+    suggestion,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +136,7 @@ def _is_lossless(got: Any, wanted: Any) -> bool:
     if types.is_dictionary(got) or (types.is_list(wanted) and _is_listed(got)):
         inner = wanted if types.is_dictionary(got) else wanted.value_type
         return _is_lossless(got.value_type, inner)
-    small = types.is_integer(got) and got.bit_width <= 32  # noqa: PLR2004  # fits a mantissa
+    small = types.is_integer(got) and got.bit_width <= 32  # fits a mantissa
     return bool(
         (types.is_string(wanted) and (types.is_large_string(got) or types.is_string_view(got)))
         or (types.is_int64(wanted) and types.is_integer(got) and not types.is_uint64(got))
@@ -198,6 +206,11 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
     ------
     SchemaMismatch, NaiveTimestamps, NullKeys, DuplicateRows
     """
+    for name, given_type in schema.keys:
+        if given_type is None:
+            raise SchemaMismatch(schema.owner, name, wanted="a key", got=None)
+    if twice := {name for name in data.column_names if data.column_names.count(name) > 1}:
+        raise DataError(f"Rows for '{schema.owner}' have two columns named '{min(twice)}'.")
     wanted = schema.arrow
     source = {CREATED: schema.created or CREATED}
     known = {source.get(name, name) for name in wanted.names}
@@ -225,6 +238,34 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
     _refuse_nulls(table, schema)
     _refuse_duplicates(table, schema)
     return table
+
+
+def typed_keys(data: pa.Table, schema: TableSchema, what: str) -> pa.Table:
+    """Return the key columns of a spine, or of entities to read, typed as the table has them.
+
+    Raises
+    ------
+    SpineError
+        A key is missing or of a type that does not compare; `what` names the frame.
+    """
+    columns: dict[str, Any] = {}
+    for name, kind in schema.keys:
+        assert kind is not None
+        if name not in data.column_names:
+            raise SpineError(
+                f"The {what} has no column '{name}', a join key of '{schema.owner}'."
+                + suggestion(name, data.column_names)
+            )
+        try:
+            columns[name] = lossless(
+                data[name], arrow_type(kind), owner=f"the {what}", name=name, timezone=None
+            )
+        except SchemaMismatch:
+            raise SpineError(
+                f"Key '{name}' of the {what} is {data.schema.field(name).type}; '{schema.owner}' "
+                f"has {kind}. Cast it there."
+            ) from None
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
 def examples(table: pa.Table, rows: Sequence[int], schema: TableSchema) -> list[dict[str, Any]]:

@@ -1,14 +1,21 @@
 """Declared groups become a code location: `build_definitions`."""
 
+import importlib.util
+import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
-from feature_store_assets.orchestration.assets import group_asset, online_asset
+from feature_store_assets.errors import DeclarationError
+from feature_store_assets.orchestration.assets import OpenStore, group_asset, online_asset
 from feature_store_assets.orchestration.freshness import freshness_alerts
 from feature_store_assets.orchestration.jobs import (
     retention_job,
@@ -45,20 +52,32 @@ def build_definitions(
     Assets for each group and its online copy, jobs, sensors, schedules and the IO manager.
     Nothing is written: `feature-store apply` does that.
     """
-    settings = config
 
     def open_store() -> FeatureStore:
-        return FeatureStore(settings or FeatureStoreConfig())
+        return FeatureStore(config or FeatureStoreConfig())
 
+    with warnings.catch_warnings():
+        # Used on purpose: single-run backfills, and checks by partition.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return _built(groups, views, assets, config or FeatureStoreConfig(), open_store)
+
+
+def _built(
+    groups: Sequence[FeatureGroup],
+    views: Sequence[FeatureView],
+    assets: Sequence[Any],
+    settings: FeatureStoreConfig,
+    open_store: OpenStore,
+) -> dg.Definitions:
     columns = _known_columns(groups, assets)
-    root = (settings or FeatureStoreConfig()).root
     computed = [group for group in groups if group.materialized]
     built = [
         group_asset(
             group,
             open_store,
             columns=columns,
-            uri=str(root / "offline" / group.name / f"v{group.version}"),
+            uri=str(settings.root / "offline" / group.name / f"v{group.version}"),
         )
         for group in computed
     ]
@@ -87,6 +106,67 @@ def build_definitions(
             )
         },
     )
+
+
+def load_definitions(
+    *, module: str | None = None, file: Path | None = None, workspace: Path = Path("workspace.yaml")
+) -> dg.Definitions:
+    """Load a code location as Dagster would.
+
+    Parameters
+    ----------
+    module, file
+        Where the definitions are; by default what the workspace file names.
+    workspace
+        The workspace file.
+
+    Raises
+    ------
+    DeclarationError
+        There is no such location, or it holds no definitions.
+    """
+    if module is None and file is None:
+        module, file = _from_workspace(workspace)
+    with warnings.catch_warnings():
+        # Single-run backfills and partitioned checks are marked as beta on each use.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        loaded = _from_file(file) if file else importlib.import_module(module or "")
+    found = [value for value in vars(loaded).values() if isinstance(value, dg.Definitions)]
+    if len(found) != 1:
+        raise DeclarationError(
+            f"{file or module} holds {len(found)} Dagster definitions; one is needed: "
+            f"defs = build_definitions([...])."
+        )
+    return found[0]
+
+
+def _from_workspace(path: Path) -> tuple[str | None, Path | None]:
+    """Return the module or file that a workspace file names first."""
+    if not path.exists():
+        raise DeclarationError(
+            f"There is no {path} here. Go to the project's folder, or name the definitions with "
+            f"--module or --file."
+        )
+    for entry in yaml.safe_load(path.read_text()).get("load_from", []):
+        for kind, given in entry.items():
+            if kind == "python_module":
+                return given if isinstance(given, str) else given["module_name"], None
+            if kind == "python_file":
+                name = given if isinstance(given, str) else given["relative_path"]
+                return None, path.parent / name
+    raise DeclarationError(f"{path} names no python_module and no python_file.")
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise DeclarationError(f"There is no Python file {path}.")
+    module = importlib.util.module_from_spec(spec)
+    # Modules beside the file are found, as under `dagster dev`.
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec.loader.exec_module(module)
+    return module
 
 
 def declarations(definitions: dg.Definitions) -> list[FeatureGroup | FeatureView]:

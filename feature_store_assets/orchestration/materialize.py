@@ -116,7 +116,14 @@ def materialize(
     frame = pl.DataFrame(rows)
     types = {feature.name: feature.dtype for feature in group.features}
     verdicts = _by_partition(
-        slots.keys, check(frame, group.all_expectations, partitions=slots.keys, features=types)
+        slots.keys,
+        check(
+            frame,
+            group.all_expectations,
+            partitions=slots.keys,
+            features=types,
+            vacuous=group.vacuous_expectations,
+        ),
     )
     personal = [feature.name for feature in group.features if feature.pii]
     profiles = profile(frame, partitions=slots.keys, features=list(types), pii=personal)

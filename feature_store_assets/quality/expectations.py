@@ -35,6 +35,7 @@ Outcome = Literal["passed", "failed", "not evaluated"]
 _NOT_EMPTY: Final = expect.table_row_count_to_be_between(min_value=1)
 _TEXT_SHOWN: Final = 120
 _UNJUDGED: Final = "not evaluated"
+_ALL_MISSING: Final = "all values are missing"
 _EXACT_FLOAT: Final = 2**53
 _YES_OR_NO: Final = (
     "column_to_exist",
@@ -77,6 +78,7 @@ def check(
     partition: str = "partition",
     partitions: Sequence[str],
     features: Mapping[str, str],
+    vacuous: Collection[Expectation] = (),
 ) -> list[Verdict]:
     """Judge many partitions of one frame at once.
 
@@ -96,6 +98,9 @@ def check(
         The partitions asked for, also those without a row.
     features
         The declared type of each feature, by name.
+    vacuous
+        Expectations that hold where all values are missing: bounds of features that may be null.
+        Others are then "not evaluated".
 
     Returns
     -------
@@ -114,7 +119,9 @@ def check(
         return []
     may_be_empty = any(_allows_empty(each) for each in expectations)
     asked = list(expectations) if may_be_empty else [_NOT_EMPTY, *expectations]
-    gate = _Gate(frame, asked, partition, keys, features, may_be_empty=may_be_empty)
+    gate = _Gate(
+        frame, asked, partition, keys, features, vacuous=vacuous, may_be_empty=may_be_empty
+    )
     with session() as validate:
         return gate.verdicts(validate)
 
@@ -130,8 +137,10 @@ class _Gate:
         keys: Sequence[str],
         features: Mapping[str, str],
         *,
+        vacuous: Collection[Expectation],
         may_be_empty: bool,
     ) -> None:
+        self.vacuous = vacuous
         self.asked = asked
         self.keys = keys
         self.may_be_empty = may_be_empty
@@ -182,6 +191,8 @@ class _Gate:
         unexpected: tuple[int | None, float | None] = (None, None),
         rows: Sequence[int] = (),
     ) -> Verdict:
+        if why == _ALL_MISSING and self.asked[number] in self.vacuous:
+            outcome = "passed"
         return Verdict(
             self.asked[number],
             self.keys[code],
@@ -355,7 +366,7 @@ class _Gate:
         if chosen == 0:
             outcome: Outcome = "passed" if about_rows else _UNJUDGED
             return outcome, "no row meets the row condition"
-        return (_UNJUDGED, "all values are missing") if present == 0 else None
+        return (_UNJUDGED, _ALL_MISSING) if present == 0 else None
 
     def _from_answer(self, number: int, code: int, answer: Answer) -> Verdict:
         if answer.error is not None:
@@ -365,7 +376,7 @@ class _Gate:
         if "element_count" in found:
             of = found["element_count"] - (found.get("missing_count") or 0)
             if of <= 0:
-                return self._verdict(number, code, _UNJUDGED, "all values are missing")
+                return self._verdict(number, code, _UNJUDGED, _ALL_MISSING)
             at_fault = int(found["unexpected_count"] or 0)
             return self._about_rows(
                 number, code, outcome, at_fault=at_fault, of=of, rows=answer.rows

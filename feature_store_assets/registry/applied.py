@@ -66,7 +66,7 @@ class Applied:
         self,
         declarations: Sequence[Declared],
         *,
-        prepare: Callable[[FeatureGroup], None] = lambda _: None,
+        prepare: Callable[[FeatureGroup], object] = lambda _: None,
     ) -> list[Change]:
         """Write declarations in one transaction, serialised with every other applier.
 
@@ -86,25 +86,30 @@ class Applied:
         views = [each for each in declarations if isinstance(each, FeatureView)]
         _refuse_repeats(groups, views)
         with self._database.write() as connection:
-            changes = []
-            recorded = []
+            # Everything is checked before the first table is made: what is refused leaves nothing.
+            changes: list[Change] = []
+            wanted: list[Declared] = []
             for group in groups:
                 old = self._find(connection, _GROUP, group.name, group.version)
                 self._refuse_taken(connection, _VIEW, group.name)
                 changes.append(_change(_GROUP, group.name, group.version, old, group.hash))
-                recorded.append(_successor(old, group))
-            for group, change in zip(recorded, changes, strict=True):
-                if change.action != "unchanged":
-                    prepare(group)
-                    _record(connection, _GROUP, group.version, group)
+                wanted.append(_successor(old, group))
             for view in views:
-                self._refuse_taken(connection, _GROUP, view.name)
-                self._check_view(connection, view)
                 old = self._find(connection, _VIEW, view.name, 1)
-                change = _change(_VIEW, view.name, 1, old, view.hash)
-                changes.append(change)
-                if change.action != "unchanged":
-                    _record(connection, _VIEW, 1, view)
+                self._refuse_taken(connection, _GROUP, view.name)
+                self._check_view(connection, view, groups)
+                changes.append(_change(_VIEW, view.name, 1, old, view.hash))
+                wanted.append(view)
+            new = [
+                each
+                for each, change in zip(wanted, changes, strict=True)
+                if change.action != "unchanged"
+            ]
+            for each in new:
+                if isinstance(each, FeatureGroup):
+                    prepare(each)
+            for each in new:
+                _record(connection, each)
         return changes
 
     def extend(
@@ -112,7 +117,7 @@ class Applied:
         name: str,
         change: Callable[[FeatureGroup | None], FeatureGroup],
         *,
-        prepare: Callable[[FeatureGroup], None],
+        prepare: Callable[[FeatureGroup], object],
     ) -> FeatureGroup:
         """Change one group by a function of what is applied now, in one transaction."""
         with self._database.write() as connection:
@@ -121,7 +126,7 @@ class Applied:
             new = _successor(row, change(old))
             if old != new:
                 prepare(new)
-                _record(connection, _GROUP, new.version, new)
+                _record(connection, new)
         return new
 
     def groups(self) -> list[FeatureGroup]:
@@ -255,15 +260,22 @@ class Applied:
         if self._find(connection, kind, name, None) is not None:
             raise DeclarationError(f"A {kind} is named '{name}' already: names are shared.")
 
-    def _check_view(self, connection: sa.Connection, view: FeatureView) -> None:
+    def _check_view(
+        self, connection: sa.Connection, view: FeatureView, beside: Sequence[FeatureGroup]
+    ) -> None:
+        """Refuse a view over groups or features that are neither applied nor declared beside it."""
+        new = {(group.name, group.version): group for group in beside}
         for selection in view.selections:
-            row = self._find(connection, _GROUP, selection.group, selection.version)
-            if row is None:
-                known = connection.execute(
-                    sa.select(applied.c.name).where(applied.c.kind == _GROUP)
-                ).scalars()
-                raise GroupNotFound(selection.group, known, version=selection.version)
-            group = FeatureGroup.from_json(json.loads(row["definition"]))
+            group = new.get((selection.group, selection.version))
+            if group is None:
+                row = self._find(connection, _GROUP, selection.group, selection.version)
+                if row is None:
+                    stored_names = connection.execute(
+                        sa.select(applied.c.name).where(applied.c.kind == _GROUP).distinct()
+                    ).scalars()
+                    known = {*stored_names, *(name for name, _ in new)}
+                    raise GroupNotFound(selection.group, known, version=selection.version)
+                group = FeatureGroup.from_json(json.loads(row["definition"]))
             for stored, _ in selection.features:
                 group.feature(stored)
 
@@ -283,7 +295,9 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
     return Change(kind, name, version, action)
 
 
-def _record(connection: sa.Connection, kind: str, version: int, declared: Declared) -> None:
+def _record(connection: sa.Connection, declared: Declared) -> None:
+    kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
+    version = declared.version if isinstance(declared, FeatureGroup) else 1
     this = (
         applied.c.kind == kind,
         applied.c.name == declared.name,

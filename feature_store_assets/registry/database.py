@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from feature_store_assets.errors import RegistryUnusable
+from feature_store_assets.errors import FeatureStoreError, RegistryUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,7 @@ SCHEMAS = ("0001",)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131
+_PATIENCE = 5  # seconds until a PostgreSQL that does not answer is given up
 
 
 class Database:
@@ -58,7 +59,11 @@ class Database:
         try:
             self._url = make_url(url)
             self.shown = self._url.render_as_string(hide_password=True)
-            self.engine = sa.create_engine(self._url, pool_pre_ping=True)
+            self._sqlite = self._url.get_backend_name() == "sqlite"
+            # A host that swallows packets would hold a job for minutes.
+            settled = self._sqlite or "connect_timeout" in self._url.query
+            given = {} if settled else {"connect_timeout": _PATIENCE}
+            self.engine = sa.create_engine(self._url, pool_pre_ping=True, connect_args=given)
         except (ArgumentError, NoSuchModuleError):
             raise RegistryUnusable(
                 "the given URL", "it is no SQLAlchemy URL", "See FEATURE_STORE_REGISTRY_URL."
@@ -66,7 +71,6 @@ class Database:
         except ModuleNotFoundError as error:
             hint = "Install it: pip install 'feature_store_assets[postgres]'."
             raise RegistryUnusable(self.shown, str(error), hint) from None
-        self._sqlite = self._url.get_backend_name() == "sqlite"
         if self._sqlite:
             sa.event.listen(self.engine, "connect", _on_connect)
             sa.event.listen(self.engine, "begin", _on_begin)
@@ -91,14 +95,23 @@ class Database:
         with self._mapped():
             if self._sqlite and self._url.database:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-            opened = self.engine.connect().execution_options(writes=True)
-            with opened as connection, connection.begin():
-                if not self._sqlite:
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
-                if _schema(connection) != SCHEMAS[-1]:
-                    self._refuse_newer(connection)
-                    _migrate(connection)
+            if not self._checked:
+                # A transaction of its own: work that is refused leaves a registry that reads.
+                with self._alone() as connection:
+                    if _schema(connection) != SCHEMAS[-1]:
+                        self._refuse_newer(connection)
+                        _migrate(connection)
+                self._checked = True
+            with self._alone() as connection:
                 yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        opened = self.engine.connect().execution_options(writes=True)
+        with opened as connection, connection.begin():
+            if not self._sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()
@@ -132,9 +145,9 @@ class Database:
         except DBAPIError as error:
             reason = str(error.orig).strip().partition("\n")[0]
             raise RegistryUnusable(self.shown, reason, "Is it there, and may you use it?") from None
+        except FeatureStoreError:
+            raise  # ours are OSErrors too, and speak for themselves
         except OSError as error:
-            if isinstance(error, RegistryUnusable):
-                raise
             raise RegistryUnusable(self.shown, error.strerror or str(error)) from None
 
 

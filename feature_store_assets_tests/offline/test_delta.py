@@ -1,5 +1,6 @@
 """One table on disk: replace, append, read, versions, evolution, removal."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -178,8 +179,7 @@ def test_ids_never_enter_the_log(table: OfflineTable) -> None:
     write_day(table, 0)
     logged = "".join(path.read_text() for path in (table.path / "_delta_log").glob("*.json"))
     assert "event_timestamp" in logged
-    assert '"c0"' not in logged
-    assert "c2" not in logged.replace("-c000", "")
+    assert not re.search(r"\bc[012]\b", logged)
 
 
 def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:

@@ -242,7 +242,7 @@ def changed(rolls: random.Random, history: History, partition: str) -> Rows:
     for _ in range(rolls.randint(1, 3)):
         # Rows of the past come back, too.
         known = [row for version in versions for row in version.get(partition, {})]
-        row = (rolls.choice(IDS), rolls.randint(1, 9), rolls.randint(1, 3))
+        row = (rolls.randrange(2), rolls.randint(5, 9), rolls.randint(1, 2))
         if known and rolls.random() < 0.7:
             row = rolls.choice(known)
         if row in rows and rolls.random() < 0.6:
@@ -270,7 +270,7 @@ def interleave(seed: int, store: OnlineStore) -> None:
 
         return work
 
-    for _ in range(rolls.randint(3, 9)):
+    for _ in range(rolls.randint(3, 12)):
         partition = rolls.choice(PARTITIONS)
         changes[partition] = history.commit(partition, changed(rolls, history, partition))
         partitions = rolls.sample(PARTITIONS, rolls.choice((1, 1, 1, 2, 3)))
@@ -281,7 +281,7 @@ def interleave(seed: int, store: OnlineStore) -> None:
             schedule.start(
                 publisher(partitions), rolls.choice((10**6, 10**6, rolls.randint(1, 14)))
             )
-        for _ in range(rolls.choice((0, 2, 8, 30))):
+        for _ in range(rolls.choice((0, 1, 3, 6, 10, 16))):
             schedule.step()
     while schedule.step():
         pass

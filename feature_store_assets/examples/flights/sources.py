@@ -2,6 +2,7 @@
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from feature_store_assets.examples.flights.data import read_flights, read_planes, read_weather
 
@@ -26,6 +27,15 @@ def flights(context: dg.AssetExecutionContext) -> pl.DataFrame:
     return read_flights(window.start, window.end)
 
 
+class WeatherConfig(dg.Config):
+    """How the record is read."""
+
+    as_recorded: bool = Field(
+        default=False,
+        description="Keep the one value that is plainly wrong: wind of 1,048 mph on 2013-02-12.",
+    )
+
+
 @dg.asset(
     partitions_def=WEATHER_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -35,10 +45,10 @@ def flights(context: dg.AssetExecutionContext) -> pl.DataFrame:
     owners=["team:weather"],
     metadata={"partition_expr": "hour_start"},
 )
-def weather(context: dg.AssetExecutionContext) -> pl.DataFrame:
+def weather(context: dg.AssetExecutionContext, config: WeatherConfig) -> pl.DataFrame:
     """The weather at New York's airports, by the UTC day in which the hour begins."""
     window = context.partition_time_window
-    return read_weather(window.start, window.end)
+    return read_weather(window.start, window.end, as_recorded=config.as_recorded)
 
 
 @dg.asset(

@@ -1,0 +1,49 @@
+"""Small stores for tests: a fresh data root each, and the rows that go into them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.declaration.feature import Entity, Feature
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.store import FeatureStore
+
+T0 = datetime(2024, 1, 15, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def new_store(root: Path, **settings: Any) -> FeatureStore:
+    return FeatureStore(FeatureStoreConfig(storage_path=root / "store", **settings))
+
+
+def at(hours: float) -> datetime:
+    """The instant so many hours after T0."""
+    return T0 + hours * HOUR
+
+
+def row(entity: object, hours: float, **features: object) -> dict[str, Any]:
+    return {"entity_id": entity, "event_timestamp": at(hours), **features}
+
+
+def pushed(name: str, *features: Feature, **given: Any) -> FeatureGroup:
+    """A group that is pushed to, by month."""
+    return FeatureGroup(
+        name,
+        **{
+            "entity": Entity("user", ["entity_id"]),
+            "features": features,
+            "partitions": Partitions.calendar(["year", "month"]),
+            "online": True,
+            **given,
+        },
+    )
+
+
+def traces(store: FeatureStore) -> tuple[object, ...]:
+    """All that a refused call must leave as it was: tables, registry rows, online keys."""
+    logs = sorted((store.config.root / "offline").glob("*/*/_delta_log/*.json"))
+    applied = [*store.groups(), *store.applied.views()]
+    online = sorted(key for chunk in store.online.scan(b"") for key in chunk)
+    return logs, applied, online
