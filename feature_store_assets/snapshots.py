@@ -78,13 +78,8 @@ class Snapshots:
 
     def _nearest(self, group: FeatureGroup, moment: datetime) -> str | None:
         held = self.pins.of_group(group.name, group.version)
-        near = min(held, key=lambda pin: abs(_aware(pin.created_at) - moment), default=None)
+        near = min(held, key=lambda pin: abs(pin.created_at - moment), default=None)
         return None if near is None else near.snapshot
-
-
-def _aware(moment: datetime) -> datetime:
-    """SQLite gives back UTC without saying so."""
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _checked(name: str) -> str:

@@ -149,7 +149,18 @@ def postgres_server() -> Iterator[str]:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        serve = [str(binaries / "postgres"), "-D", data, "-k", name, "-h", "", "-F"]
+        serve = [
+            str(binaries / "postgres"),
+            "-D",
+            data,
+            "-k",
+            name,
+            "-h",
+            "",
+            "-F",
+            "-c",
+            "log_min_messages=log",
+        ]
         with subprocess.Popen(serve, user=user, stderr=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stderr is not None

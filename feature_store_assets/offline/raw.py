@@ -5,7 +5,7 @@ The first write fixes the columns; later ones must fit them without loss.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -81,7 +81,7 @@ class RawTable:
         frame = scan(self._log.files(partitions=partitions), types).collect()
         return frame.to_arrow().cast(pa.schema(fields))
 
-    def _stored(self, field: pa.Field) -> pa.Field:
+    def _stored(self, field: pa.Field[Any]) -> pa.Field[Any]:
         name = None if pa.types.is_null(field.type) else declared_type(field.type)
         if name is None:
             raise SchemaMismatch(

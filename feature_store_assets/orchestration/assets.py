@@ -115,7 +115,7 @@ def _body(
                     f"Computing {group.name} for {len(part)} partition(s), window "
                     f"{slots.window.start} to {slots.window.end}."
                 )
-                outcome = materialize(store, group, slots, compute, run_id=context.run_id)
+                outcome = materialize(store, group, slots, compute, run_id=context.run.run_id)
                 yield from _record(context, group, outcome, last=part is parts[-1])
 
     own = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -184,8 +184,7 @@ def _known_columns(groups: Sequence[FeatureGroup], assets: Sequence[Any]) -> dic
     known = {group.name: {*group.entity.join_keys, *group.feature_names} for group in groups}
     for asset in assets:
         for spec in getattr(asset, "specs", ()):
-            schema = spec.metadata.get("dagster/column_schema")
+            schema: Any = spec.metadata.get("dagster/column_schema")
             if schema is not None:
-                table = getattr(schema, "schema", schema)
-                known[spec.key.to_user_string()] = {column.name for column in table.columns}
+                known[spec.key.to_user_string()] = {column.name for column in schema.columns}
     return known

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from feature_store_assets.offline.schema import PARTITION, TableSchema, examples
 
 ALL = "all"
 _TICK = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -52,7 +53,7 @@ def _required(definition: dg.PartitionsDefinition[Any] | None) -> dg.PartitionsD
 
 @dataclass(frozen=True)
 class TimeSlots:
-    """Windows of time, ascending, each with its partition key."""
+    """Windows of time in UTC, ascending, each with its partition key."""
 
     keys: tuple[str, ...]
     starts: tuple[datetime, ...]
@@ -62,12 +63,10 @@ class TimeSlots:
     def of(cls, definition: Any, keys: Sequence[str]) -> "TimeSlots":
         """Ask Dagster for each key's window: keys are never parsed."""
         windows = [(definition.time_window_for_partition_key(key), key) for key in keys]
-        windows.sort(key=lambda each: each[0].start)
-        return cls(
-            tuple(key for _, key in windows),
-            tuple(window.start for window, _ in windows),
-            tuple(window.end for window, _ in windows),
-        )
+        # In UTC: Python compares instants of one zone by their wall clocks.
+        slots = sorted((w.start.astimezone(UTC), w.end.astimezone(UTC), key) for w, key in windows)
+        starts, ends, ordered = zip(*slots, strict=True)
+        return cls(ordered, starts, ends)
 
     def assign(self, times: "pa.ChunkedArray[Any]", closed: Closed) -> _Codes:
         """Return each row's slot; -1 in no slot, -2 before the first."""
@@ -81,7 +80,7 @@ class TimeSlots:
 
 
 def _micros(moment: datetime) -> int:
-    return (moment - datetime.fromtimestamp(0, tz=moment.tzinfo)) // _TICK
+    return (moment - _EPOCH) // _TICK
 
 
 @dataclass(frozen=True)
@@ -125,10 +124,7 @@ class Slots:
         """What the run is to produce."""
         if self.time is None:
             return Window(None, None, self.keys)
-        utc = ZoneInfo("UTC")
-        return Window(
-            self.time.starts[0].astimezone(utc), self.time.ends[-1].astimezone(utc), self.keys
-        )
+        return Window(self.time.starts[0], self.time.ends[-1], self.keys)
 
     def assign(self, rows: pa.Table) -> tuple[pa.Table, int]:
         """Give each row its partition.
@@ -203,7 +199,7 @@ def gap_free_end(definition: Any, materialized: set[str], now: datetime) -> date
     for key in definition.get_partition_keys(now):
         if key not in materialized:
             break
-        newest = definition.time_window_for_partition_key(key).end
+        newest = definition.time_window_for_partition_key(key).end.astimezone(UTC)
     return newest
 
 

@@ -12,7 +12,7 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError, OutsideWindow, SchemaMismatch
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
 from feature_store_assets.offline.raw import RawTable
-from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.offline.schema import PARTITION, TableSchema
 from feature_store_assets.orchestration.partitioning import ALL, TimeSlots
 from feature_store_assets.store import FeatureStore
 
@@ -68,8 +68,7 @@ class TableIOManager(dg.IOManager):
         with self._open_store() as store:
             group = self._groups.get(name)
             if group is not None:
-                table = store.table(group)
-                rows = table.read(partitions=keys)
+                rows = _group_rows(store, group, keys)
             else:
                 raw = self._raw(store, context.asset_key, None)
                 if not raw.exists:
@@ -111,6 +110,16 @@ class TableIOManager(dg.IOManager):
             raise OutsideWindow(name, outside, f"the {len(keys)} partition(s) asked for")
         labels = pa.array(windows.keys, pa.string()).take(pa.array(slots, pa.int64()))
         return data.append_column(PARTITION, labels)
+
+
+def _group_rows(store: FeatureStore, group: FeatureGroup, keys: list[str] | None) -> pa.Table:
+    table = store.table(group)
+    if table.exists:
+        return table.read(partitions=keys)
+    if keys == []:
+        # The first partition of a group that reads its own past.
+        return TableSchema.of(group).with_key_types(pa.schema([])).arrow.empty_table()
+    raise DataError(f"'{group.name}' holds no rows yet. Materialize it first, or in the same run.")
 
 
 def _as_annotated(rows: pa.Table, kind: Any) -> Any:

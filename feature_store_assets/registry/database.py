@@ -148,7 +148,7 @@ class Database:
         except FeatureStoreError:
             raise  # ours are OSErrors too, and speak for themselves
         except OSError as error:
-            raise RegistryUnusable(self.shown, error.strerror or str(error)) from None
+            raise RegistryUnusable(self.shown, str(error)) from None
 
 
 def _schema(connection: sa.Connection) -> str | None:

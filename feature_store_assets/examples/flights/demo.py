@@ -89,7 +89,8 @@ def stop_a_bad_day(runs: Runs, store: FeatureStore) -> None:
     )
     if passed:
         sys.exit("The gate let 1,048 mph of wind pass.")
-    quarantined = sorted((store.config.root / "quarantine" / "airport_weather").rglob("*.parquet"))
+    folder = store.config.root / "quarantine" / "airport_weather"
+    quarantined = sorted(folder.rglob("*.parquet"), key=lambda path: path.stat().st_mtime)
     reasons = pl.read_parquet(quarantined[-1])["reasons"].explode().drop_nulls().unique().to_list()
     say(f"  [red]red[/red]: {reasons[0]}")
     say(f"  quarantined: {quarantined[-1].relative_to(store.config.root)}")

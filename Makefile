@@ -1,0 +1,52 @@
+# Each target makes its own environment from nothing but Python 3.11+, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+HOME_DIR := .dagster_home
+
+.PHONY: demo ui test test-all oracle check bench screenshots lock clean
+
+demo: $(READY)  ## The whole story on a year of real flights (ONLINE=redis serves from Valkey)
+	$(BIN)/python -m feature_store_assets.examples.flights.demo
+
+ui: $(READY)  ## The Dagster UI on the same state, at http://127.0.0.1:3000
+	$(BIN)/python -m feature_store_assets.examples.flights.ui
+
+test: $(READY)  ## The tests, in under five minutes
+	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
+
+test-all: $(READY)  ## Every test: 30 kills, 1,000 interleavings, the browser
+	KILLS=30 DAGSTER_KILLS=10 FSA_INTERLEAVINGS=1000 $(BIN)/python -m pytest -n 2
+
+oracle: $(READY)  ## Random point-in-time joins against brute force: make oracle CASES=10000
+	CASES=$(or $(CASES),1000) $(BIN)/python -m pytest --timeout=3600 -k oracle feature_store_assets_tests/offline
+
+check: $(READY)  ## Lint, types, floors, formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)  ## What writing, reading, joining and serving cost, beside the raw libraries
+	$(BIN)/python -m bench
+
+screenshots: $(READY)  ## Pictures of the UI for the documentation; needs chromium and chromium-driver
+	$(BIN)/python docs/screenshots.py
+
+lock: $(READY)  ## Pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --upgrade -o requirements.lock
+
+clean:  ## Remove the environment, the demo's state and caches
+	rm -rf $(VENV) $(HOME_DIR) data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+		|| { echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation -e .
+	@touch $(READY)

@@ -1,0 +1,87 @@
+"""Snapshots and retention as jobs, with the configs that the Launchpad shows."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from feature_store_assets_tests.orchestration.shop import Shop, day
+
+
+def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
+    return shop.definitions.resolve_job_def(job).execute_in_process(
+        run_config={"ops": {op: {"config": config}}}, instance=shop.instance
+    )
+
+
+@pytest.fixture
+def filled(shop: Shop) -> Shop:
+    shop.deliver(0, 4)
+    assert shop.run("spending", "online/spending", keys=(day(0), day(4))).success
+    return shop
+
+
+def test_a_snapshot_reads_the_same_after_later_materializations(filled: Shop) -> None:
+    asked = pl.DataFrame({
+        "customer_id": ["ann@example.org"], "event_timestamp": [datetime(2024, 1, 9, tzinfo=UTC)],
+    })  # fmt: skip
+    assert run(filled, "snapshot_job", "snapshot", features=["spending"], name="first").success
+    with filled.store() as store:
+        before = store.get_historical_features("spending", asked, as_of="first").to_arrow()
+        stored = store.read_features("spending", as_of="first").to_arrow()
+    filled.deliver(0, 4, factor=50.0)
+    filled.run("spending", keys=(day(0), day(4)))
+    with filled.store() as store:
+        assert store.get_historical_features("spending", asked, as_of="first").to_arrow() == before
+        assert store.read_features("spending", as_of="first").to_arrow() == stored
+        now = store.get_historical_features("spending", asked).to_polars()
+    assert now["spent"].to_list() == [50.0]
+
+
+def test_a_snapshot_of_nothing_names_what_exists(filled: Shop) -> None:
+    with pytest.raises(Exception, match="Did you mean 'spending'"):
+        run(filled, "snapshot_job", "snapshot", features=["spendin"], name="x")
+
+
+def files(shop: Shop) -> set[str]:
+    return {path.name for path in shop.config.root.glob("offline/spending/v1/*/*.parquet")}
+
+
+def test_retention_is_a_dry_run_by_default(filled: Shop) -> None:
+    before = files(filled)
+    assert filled.definitions.resolve_job_def("retention_job").execute_in_process(
+        instance=filled.instance
+    ).success  # fmt: skip
+    assert files(filled) == before
+    (observed,) = filled.instance.fetch_observations(dg.AssetKey(["spending"]), limit=1).records
+    assert observed.asset_observation is not None
+    report: Any = observed.asset_observation.metadata["retention"].value
+    assert (report["dry_run"], report["rows"], len(report["partitions"])) == (True, 10, 5)
+
+
+def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop) -> None:
+    run(filled, "snapshot_job", "snapshot", features=["spending"], name="kept")
+    pinned = files(filled)
+    filled.deliver(0, 4, factor=3.0)
+    filled.run("spending", "online/spending", keys=(day(0), day(4)))
+    assert len(files(filled)) == 10
+    run(filled, "retention_job", "retain", dry_run=False)
+    # Partitions of 2024 are older than the declared 30 days.
+    assert files(filled) == pinned
+    assert filled.stored() == {}
+    assert filled.served(datetime(2024, 1, 6, tzinfo=UTC)) is None
+    with filled.store() as store:
+        assert len(store.read_features("spending", as_of="kept")) == 10
+
+
+def test_retention_of_an_unknown_group_is_refused(filled: Shop) -> None:
+    with pytest.raises(Exception, match="No feature group is named 'sales'"):
+        run(filled, "retention_job", "retain", groups=["sales"])
+
+
+def test_a_dropped_partition_can_be_materialized_again(filled: Shop) -> None:
+    run(filled, "retention_job", "retain", dry_run=False)
+    assert filled.run("spending", partition=day(2)).success
+    assert filled.stored() == {day(2): [1.0]}

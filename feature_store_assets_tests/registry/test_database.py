@@ -1,0 +1,138 @@
+"""The registry's database: its schema, its versions, and what is said when it cannot be used."""
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import feature_store_assets.registry.database as module
+from feature_store_assets.errors import RegistryUnusable, StorageUnusable
+from feature_store_assets.registry.applied import Applied
+from feature_store_assets.registry.database import SCHEMAS, Database, metadata
+
+
+def migrated(database: Database) -> None:
+    with database.write():
+        pass
+
+
+def test_the_migrations_make_the_tables_that_the_code_reads(database: Database) -> None:
+    migrated(database)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_code_knows_the_migrations_in_their_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [SCHEMAS[-1]]
+    assert tuple(each.revision for each in scripts.walk_revisions())[::-1] == SCHEMAS
+
+
+def test_a_registry_newer_than_the_code_is_neither_read_nor_written(url: str) -> None:
+    database = Database(url)
+    migrated(database)
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    newer = Database(url)
+    message = "schema 9999 is newer than this code, which knows up to 0001. Upgrade"
+    with pytest.raises(RegistryUnusable, match=message):
+        Applied(newer).groups()
+    with pytest.raises(RegistryUnusable, match=message):
+        Applied(newer).apply([])
+    with newer.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == "9999"
+    newer.close()
+
+
+def test_a_registry_without_its_tables_says_what_to_run(url: str, tmp_path: Path) -> None:
+    (tmp_path / "registry.db").touch()
+    database = Database(url)
+    with pytest.raises(RegistryUnusable, match="schema is not there.*Run `feature-store apply`"):
+        Applied(database).groups()
+    Applied(database).apply([])
+    assert Applied(database).groups() == []
+    database.close()
+
+
+def test_refused_work_leaves_a_registry_that_reads(database: Database) -> None:
+    with pytest.raises(StorageUnusable), database.write():
+        raise StorageUnusable("/data", "it is full")
+    assert Applied(database).groups() == []
+
+
+def test_what_a_refused_transaction_wrote_is_undone(database: Database) -> None:
+    migrated(database)
+    with pytest.raises(RegistryUnusable, match="UNIQUE|unique"), database.write() as connection:
+        row = {"snapshot": "s", "feature_group": "g", "group_version": 1, "table_version": 1,
+               "description": "", "created_by": "", "created_at": sa.func.now()}  # fmt: skip
+        for _ in range(2):
+            connection.execute(sa.insert(module.pins).values(**row))
+    with database.read() as connection:
+        assert connection.execute(sa.select(module.pins)).all() == []
+
+
+def test_an_sqlite_file_appears_with_the_first_write(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new' / 'registry.db'}")
+    assert not database.exists
+    migrated(database)
+    assert database.exists
+    database.close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    database = Database(f"sqlite:///{tmp_path / 'file' / 'registry.db'}")
+    with pytest.raises(RegistryUnusable, match="file/registry.db cannot be used: .*File exists"):
+        migrated(database)
+
+
+def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "registry.db").write_text("not a database " * 100)
+    database = Database(f"sqlite:///{tmp_path / 'registry.db'}")
+    with pytest.raises(RegistryUnusable, match="file is not a database"):
+        Applied(database).groups()
+    database.close()
+
+
+def test_what_is_no_url_is_refused_without_being_shown() -> None:
+    for wrong in ("registry secret", "nosuchsql://me:secret@host/db"):
+        with pytest.raises(RegistryUnusable, match="FEATURE_STORE_REGISTRY_URL") as error:
+            Database(wrong)
+        assert "secret" not in str(error.value)
+
+
+def test_a_driver_that_is_not_installed_names_the_line_that_installs_it() -> None:
+    with pytest.raises(RegistryUnusable, match=r"pip install 'feature_store_assets\[postgres\]'"):
+        Database("postgresql+pg8000://me:secret@host/db")
+
+
+def test_a_postgresql_that_refuses_is_told_without_its_password() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
+        port = taken.getsockname()[1]
+        database = Database(f"postgresql+psycopg2://me:secret@127.0.0.1:{port}/db")
+        with pytest.raises(RegistryUnusable, match="Is it there, and may you use it") as error:
+            Applied(database).groups()
+    assert "me:***@127.0.0.1" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_postgresql_that_never_answers_is_given_up_within_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        database = Database(f"postgresql+psycopg2://me:secret@127.0.0.1:{port}/db")
+        begun = time.monotonic()
+        with pytest.raises(RegistryUnusable, match="me:[*]{3}@") as error:
+            Applied(database).groups()
+    assert time.monotonic() - begun < 15
+    assert "secret" not in str(error.value)

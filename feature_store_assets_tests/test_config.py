@@ -1,0 +1,130 @@
+"""Settings: arguments, then variables, then defaults; a misspelt one is never ignored."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("FEATURE_STORE_"):
+            monkeypatch.delenv(variable)
+
+
+def test_every_setting_has_a_default() -> None:
+    assert FeatureStoreConfig().model_dump() == {
+        "storage_backend": "delta",
+        "storage_path": Path("data/feature_store"),
+        "compression": "zstd",
+        "partitioning_columns": ("year", "month"),
+        "online_store_uri": None,
+        "registry_url": None,
+        "max_parallel_operations": 2,
+        "retention_days": None,
+        "time_travel_days": 30,
+        "notify": (),
+    }
+    assert FeatureStoreConfig().time_travel == timedelta(days=30)
+
+
+def test_variables_come_before_defaults_and_arguments_before_variables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FEATURE_STORE_COMPRESSION", "snappy")
+    monkeypatch.setenv("FEATURE_STORE_RETENTION_DAYS", "365")
+    assert FeatureStoreConfig().compression == "snappy"
+    assert FeatureStoreConfig().retention_days == 365
+    assert FeatureStoreConfig(compression="gzip").compression == "gzip"
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_STORE_PARTITIONING_COLUMNS", "year, month,day,")
+    monkeypatch.setenv("FEATURE_STORE_NOTIFY", "slack://a/b, mailto://c")
+    config = FeatureStoreConfig()
+    assert config.partitioning_columns == ("year", "month", "day")
+    assert [url.get_secret_value() for url in config.notify] == ["slack://a/b", "mailto://c"]
+    assert FeatureStoreConfig(partitioning_columns=["year"]).partitioning_columns == ("year",)
+
+
+def test_a_misspelt_setting_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="no setting 'storage_paht'. Did you mean 'storage_path'"):
+        FeatureStoreConfig(storage_paht="data")
+
+
+def test_a_misspelt_variable_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_STORE_STORAGE_PAHT", "data")
+    with pytest.raises(
+        ConfigError, match="FEATURE_STORE_STORAGE_PAHT. Did you mean 'FEATURE_STORE_STORAGE_PATH'"
+    ):
+        FeatureStoreConfig()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"storage_backend": "orc"}, "Setting 'storage_backend': .*'delta' or 'parquet'"),
+        ({"compression": "zip"}, "Setting 'compression': .*'zstd'"),
+        ({"max_parallel_operations": 0}, "Setting 'max_parallel_operations': .*1"),
+        ({"retention_days": "soon"}, "Setting 'retention_days': .*integer"),
+        ({"time_travel_days": 0}, "Setting 'time_travel_days'"),
+        ({"partitioning_columns": ["yaer"]}, "Setting 'partitioning_columns.0': .*'year'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_right(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FeatureStoreConfig(**given)
+
+
+def test_secrets_are_masked_wherever_settings_are_shown() -> None:
+    config = FeatureStoreConfig(
+        online_store_uri="redis://:hunter2@host",
+        registry_url="postgresql+psycopg2://me:hunter2@host/db",
+        notify=["slack://hunter2"],
+    )
+    for shown in (repr(config), str(config), f"{config}", config.model_dump_json()):
+        assert "hunter2" not in shown
+    assert config.online == "redis://:hunter2@host"
+    assert config.registry == "postgresql+psycopg2://me:hunter2@host/db"
+    with pytest.raises(ConfigError) as error:
+        FeatureStoreConfig(online_store_uri=["redis://:hunter2@host"])
+    assert "hunter2" not in str(error.value)
+
+
+def test_settings_do_not_change() -> None:
+    config: Any = FeatureStoreConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.compression = "gzip"
+
+
+def test_a_relative_path_counts_from_the_project_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "workspace.yaml").touch()
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert FeatureStoreConfig(storage_path="data").root == tmp_path / "data"
+    assert FeatureStoreConfig(storage_path="/data").root == Path("/data")
+
+
+def test_without_a_project_it_counts_from_the_working_directory_of_its_first_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = FeatureStoreConfig(storage_path="data")
+    assert config.root == tmp_path / "data"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert config.root == tmp_path / "data"
+
+
+def test_registry_and_online_store_lie_inside_the_data_root() -> None:
+    config = FeatureStoreConfig(storage_path="/data")
+    assert config.registry == "sqlite:////data/registry.db"
+    assert config.online == "lmdb:///data/online"

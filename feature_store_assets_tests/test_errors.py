@@ -1,0 +1,244 @@
+"""Every error: what it says, what it inherits, and that it survives the way between processes."""
+
+import pickle
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from feature_store_assets import errors
+from feature_store_assets.errors import FeatureStoreError, suggestion
+
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+ROWS = [{"customer": "#ab12cd34", "x": str(number)} for number in range(7)]
+
+# One example at least of each class: how it is made, what its message must match.
+EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
+    "FeatureStoreError": [(lambda: errors.FeatureStoreError("It broke."), "It broke.")],
+    "ConfigError": [(lambda: errors.ConfigError("No setting 'x'."), "No setting 'x'.")],
+    "DeclarationError": [(lambda: errors.DeclarationError("It cannot be."), "It cannot be.")],
+    "UnknownExpectation": [
+        (
+            lambda: errors.UnknownExpectation("colum_to_exist", ["column_to_exist"]),
+            "no expectation 'expect_colum_to_exist'. Did you mean 'column_to_exist'?",
+        ),
+        (
+            lambda: errors.UnknownExpectation("x", ["min_value"], argument="min_valu"),
+            r"expect.x\(\) takes no argument 'min_valu'. Did you mean 'min_value'?",
+        ),
+    ],
+    "NotFound": [(lambda: errors.NotFound("Nothing has it."), "Nothing has it.")],
+    "EntityNotFound": [
+        (lambda: errors.EntityNotFound("user", ["plane"]), "entity .*'user'. There are: 'plane'.")
+    ],
+    "FeatureNotFound": [
+        (
+            lambda: errors.FeatureNotFound("spent", "spending", ["spend_7d", "orders_7d"]),
+            "No feature is named 'spent' in 'spending'. Did you mean 'spend_7d'?",
+        )
+    ],
+    "GroupNotFound": [
+        (lambda: errors.GroupNotFound("a", ["b"]), "No feature group is named 'a'.* are: 'b'."),
+        (lambda: errors.GroupNotFound("a", ["a"], version=3), "'a' in version 3. .* 'a'?"),
+        (lambda: errors.GroupNotFound("a", []), "None is applied .*run `feature-store apply`."),
+    ],
+    "ViewNotFound": [
+        (lambda: errors.ViewNotFound("churm", ["churn"]), "view .*'churm'. Did you mean 'churn'?"),
+        (lambda: errors.ViewNotFound("churn", []), "run `feature-store apply`"),
+    ],
+    "SnapshotNotFound": [
+        (lambda: errors.SnapshotNotFound("s1", ["s2"]), "snapshot is named 's1'. .* 's2'?"),
+        (lambda: errors.SnapshotNotFound("s1", []), "none yet: run the `snapshot_job`, or"),
+    ],
+    "VersionExpired": [
+        (
+            lambda: errors.VersionExpired("g", NOON, "s1"),
+            r"'g' .*as of 2024-01-01T12:00:00\+00:00. The nearest snapshot .*'s1'.",
+        ),
+        (lambda: errors.VersionExpired("g", 7), "as of version 7. No snapshot holds it"),
+    ],
+    "DataError": [(lambda: errors.DataError("Not these."), "Not these.")],
+    "SchemaMismatch": [
+        (
+            lambda: errors.SchemaMismatch("g", "x", wanted="int64", got=None),
+            r"Column 'x' \(int64\) of 'g' is missing",
+        ),
+        (
+            lambda: errors.SchemaMismatch("g", "x", wanted=None, got="string", hint="Drop it."),
+            r"'g' declares no column 'x' \(string\). Drop it.",
+        ),
+        (
+            lambda: errors.SchemaMismatch("g", "x", wanted="int64", got="string"),
+            "'x' of 'g' is declared int64, the data has string.",
+        ),
+    ],
+    "NullKeys": [
+        (
+            lambda: errors.NullKeys("g", "customer", 7, ROWS),
+            "7 row.* for 'g' have no 'customer'. .*drop or repair them(.|\n)*'x': '4'}$",
+        )
+    ],
+    "DuplicateRows": [
+        (
+            lambda: errors.DuplicateRows("g", ["customer", "t"], 7, ROWS),
+            r"7 row.* for 'g' repeat another row's \(customer, t\).* `unique.*(.|\n)*'x': '4'}$",
+        )
+    ],
+    "ChangedFacts": [
+        (
+            lambda: errors.ChangedFacts("g", 7, ROWS),
+            "7 row.* for 'g' are stored already .*mode='upsert'(.|\n)*'x': '4'}$",
+        )
+    ],
+    "NaiveTimestamps": [
+        (lambda: errors.NaiveTimestamps("g", "t"), "'t' of 'g' have no time zone.*`timezone=`")
+    ],
+    "OutsideWindow": [
+        (
+            lambda: errors.OutsideWindow("g", 7, "2024-01-01", ROWS),
+            "7 row.* for 'g' lie outside 2024-01-01. .*filter by `window`(.|\n)*'x': '4'}$",
+        )
+    ],
+    "OutOfBounds": [
+        (
+            lambda: errors.OutOfBounds("g", {"x ge=0": 3, "y le=1": 1}),
+            r"'g' break .*: x ge=0: 3 row\(s\); y le=1: 1 row\(s\). Repair the rows",
+        )
+    ],
+    "SpineError": [(lambda: errors.SpineError("No key."), "No key.")],
+    "WriteRefused": [(lambda: errors.WriteRefused("Not now."), "Not now.")],
+    "WrittenByDagster": [
+        (lambda: errors.WrittenByDagster("g"), "'g' is computed .*`feature-store materialize g`")
+    ],
+    "DeclarationChanged": [
+        (
+            lambda: errors.DeclarationChanged("g", ["x changed", "y changed"]),
+            r"'g' differs .*\(x changed; y changed\). Nothing was written: run `feature-store app",
+        )
+    ],
+    "BreakingChange": [
+        (
+            lambda: errors.BreakingChange("g", 1, ["x is removed"]),
+            "'g' version 1 .*: x is removed. Declare version=2, a new table.",
+        )
+    ],
+    "NameTaken": [(lambda: errors.NameTaken("s"), "named 's' exists already.*never change")],
+    "WriteConflict": [
+        (lambda: errors.WriteConflict("g", 20), "'g' was not written: 20 attempts.*Run it again")
+    ],
+    "PartitionsRejected": [
+        (
+            lambda: errors.PartitionsRejected("g", {"mon": ["late", "few"], "tue": ["no"]}, 5),
+            "2 partition.* of 'g' .*; 5 good .*again:\n  mon: late; few\n  tue: no$",
+        ),
+        (
+            lambda: errors.PartitionsRejected("g", {str(n): ["no"] for n in range(25)}, 0),
+            "25 partition(.|\n)*and 5 more$",
+        ),
+    ],
+    "StoreUnavailable": [(lambda: errors.StoreUnavailable("Away."), "Away.")],
+    "OnlineStoreUnavailable": [
+        (
+            lambda: errors.OnlineStoreUnavailable("redis://:***@h", "refused"),
+            r"redis://:\*\*\*@h does not answer \(refused\). .*FEATURE_STORE_ONLINE_STORE_URI",
+        )
+    ],
+    "StorageUnusable": [
+        (lambda: errors.StorageUnusable("/d", "full", "Go."), "'/d' cannot .*: full. Go."),
+        (lambda: errors.StorageUnusable("/d", "full"), "'/d' cannot hold the store: full.$"),
+    ],
+    "RegistryUnusable": [
+        (lambda: errors.RegistryUnusable("sqlite://", "gone", "Go."), "at sqlite:// .*: gone. Go.")
+    ],
+}
+CASES = [
+    pytest.param(make, message, id=f"{name}-{number}")
+    for name, examples in EXAMPLES.items()
+    for number, (make, message) in enumerate(examples)
+]
+
+
+def classes() -> dict[str, type[FeatureStoreError]]:
+    return {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, FeatureStoreError)
+    }
+
+
+def test_every_error_has_an_example_here() -> None:
+    assert EXAMPLES.keys() == classes().keys()
+    for name, examples in EXAMPLES.items():
+        assert {type(make()).__name__ for make, _ in examples} == {name}
+
+
+@pytest.mark.parametrize(("make", "message"), CASES)
+def test_an_error_says_what_was_asked_what_exists_and_what_to_do(
+    make: Callable[[], FeatureStoreError], message: str
+) -> None:
+    error = make()
+    assert re.search(message, str(error))
+    assert error.args == (str(error),)
+    assert error.__doc__
+
+
+@pytest.mark.parametrize(("make", "message"), CASES)
+def test_an_error_comes_out_of_a_pickle_as_it_went_in(
+    make: Callable[[], FeatureStoreError], message: str
+) -> None:
+    error = make()
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert (str(back), back.args) == (str(error), error.args)
+
+
+def drawn() -> dict[str, tuple[str, set[str]]]:
+    """The tree of the module's docstring: class -> (parent, builtins named beside it)."""
+    assert errors.__doc__ is not None
+    parents = {-1: ""}
+    found: dict[str, tuple[str, set[str]]] = {}
+    for line in errors.__doc__.splitlines():
+        if not re.match(r"[│ ]*[├└]──|FeatureStoreError$", line):
+            continue
+        depth = len(line) - len(line.lstrip("│├└─ "))
+        names = re.match(
+            r"((?:\w+(?:  )?)+)(?:\((\w+)\))?", line.lstrip("│├└─ ").replace(" (", "(")
+        )
+        assert names is not None
+        parent = parents[max(level for level in parents if level < depth)]
+        for name in re.findall(r"[A-Z]\w+", names[1]):
+            found[name] = (parent, {names[2]} if names[2] else set())
+            parents = {level: kept for level, kept in parents.items() if level < depth}
+            parents[depth] = name
+    return found
+
+
+def test_the_tree_in_the_docstring_is_the_tree_that_exists() -> None:
+    builtin = {
+        name: {base.__name__ for base in kind.__bases__ if base.__module__ == "builtins"}
+        - {"Exception"}
+        for name, kind in classes().items()
+    }
+    tree = {
+        name: (
+            next((base.__name__ for base in kind.__bases__ if base.__name__ in classes()), ""),
+            builtin[name],
+        )
+        for name, kind in classes().items()
+    }
+    assert drawn() == tree
+
+
+@pytest.mark.parametrize("kind", classes().values())
+def test_an_error_is_caught_by_its_builtin_too(kind: type[FeatureStoreError]) -> None:
+    builtins = (KeyError, ValueError, TypeError, RuntimeError, OSError)
+    assert kind is FeatureStoreError or issubclass(kind, builtins)
+
+
+def test_a_suggestion_is_the_nearest_name_else_all_else_nothing() -> None:
+    assert suggestion("spend", ["spend_7d", "orders"]) == " Did you mean 'spend_7d'?"
+    assert suggestion("zzz", ["b", "a"]) == " There are: 'a', 'b'."
+    assert suggestion("zzz", []) == ""
+    many = [f"feature_{number:02}" for number in range(20)]
+    assert suggestion("zzz", many).endswith("'feature_11' and 8 more.")

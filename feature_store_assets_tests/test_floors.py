@@ -1,0 +1,79 @@
+"""The house: every module imports from floors below its own, at its top, and in no circle."""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from importlinter.cli import lint_imports_command
+
+import feature_store_assets
+
+PACKAGE = Path(feature_store_assets.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if "migrations" not in path.parts  # Alembic runs these; none imports them
+}
+Import = ast.Import | ast.ImportFrom
+
+
+def imports_within(tree: ast.AST) -> Iterator[Import]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def targets(node: Import) -> set[str]:
+    """The modules of ours that a statement imports."""
+    if isinstance(node, ast.Import):
+        named = {alias.name for alias in node.names}
+    else:
+        named = {f"{node.module}.{alias.name}" for alias in node.names}
+    found = {name if name in MODULES else name.rpartition(".")[0] for name in named}
+    return found & MODULES.keys()
+
+
+def test_the_contracts_of_the_floors_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PACKAGE.parent)
+    result = CliRunner().invoke(lint_imports_command, ["--no-cache"])
+    assert result.exit_code == 0, result.output
+    assert "2 kept, 0 broken" in result.output
+
+
+def test_the_contract_names_every_floor() -> None:
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+    floors, light = settings["tool"]["importlinter"]["contracts"]
+    assert floors["exhaustive"]
+    named = {part.strip(" ()") for layer in floors["layers"] for part in layer.split("|")}
+    there = {name.split(".")[1] for name in MODULES if "." in name}
+    assert there <= named
+    assert {f"feature_store_assets.{name}" for name in ("offline", "online", "store")} == set(
+        light["source_modules"]
+    )
+
+
+def test_none_of_our_modules_is_imported_inside_a_function() -> None:
+    hidden = [
+        f"{name}:{node.lineno}"
+        for name, path in MODULES.items()
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in imports_within(function)
+        if targets(node)
+    ]
+    assert hidden == []
+
+
+def test_no_import_goes_round_in_a_circle_not_even_for_types_alone() -> None:
+    graph = {
+        name: {
+            target
+            for node in imports_within(ast.parse(path.read_text()))
+            for target in targets(node)
+            if name != "feature_store_assets"  # resolves its names on first use
+        }
+        for name, path in MODULES.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
