@@ -484,7 +484,7 @@ class FeatureStore:
         A missing or expired feature is None.
         """
         query = self._query(feature_group, features)
-        return query.ask(self.online, entity_ids, at or datetime.now(UTC), status=include_status)
+        return query.ask(self.online, entity_ids, at, status=include_status)
 
     def _query(self, what: Any, features: Sequence[str] | None) -> Query:
         key = (tuple(what) if isinstance(what, list) else what, features and tuple(features))

@@ -1,12 +1,17 @@
-"""A fresh embedded store for each test that asks for one."""
+"""What all tests share: a fresh embedded store for each that asks, and patience under load."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import new_store
+
+# A busy machine is no defect of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture

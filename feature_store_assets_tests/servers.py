@@ -168,7 +168,7 @@ def postgres_server() -> Iterator[str]:
                     assert line, "the server ended before it was ready"
                 yield f"postgresql+psycopg2://postgres@/postgres?host={name}"
             finally:
-                server.send_signal(signal.SIGINT)  # its children end with it
+                server.send_signal(signal.SIGQUIT)  # at once; its children end with it
                 server.communicate()
 
 

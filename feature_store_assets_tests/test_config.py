@@ -54,14 +54,16 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_misspelt_setting_gets_a_suggestion() -> None:
-    with pytest.raises(ConfigError, match="no setting 'storage_paht'. Did you mean 'storage_path'"):
+    with pytest.raises(
+        ConfigError, match=r"no setting 'storage_paht'. Did you mean 'storage_path'"
+    ):
         FeatureStoreConfig(storage_paht="data")
 
 
 def test_a_misspelt_variable_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURE_STORE_STORAGE_PAHT", "data")
     with pytest.raises(
-        ConfigError, match="FEATURE_STORE_STORAGE_PAHT. Did you mean 'FEATURE_STORE_STORAGE_PATH'"
+        ConfigError, match=r"FEATURE_STORE_STORAGE_PAHT. Did you mean 'FEATURE_STORE_STORAGE_PATH'"
     ):
         FeatureStoreConfig()
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -64,7 +63,7 @@ def test_declaring_loads_neither_dagster_nor_an_engine() -> None:
         "store.read_features('g').to_polars()",
         "store.read_features('g', entities=[{'entity_id': 'u'}], as_of='s', limit=1).to_arrow()",
         "store.get_historical_features('v', SPINE).to_polars()",
-        "store.get_historical_features(['g.x'], SPINE, as_of='s', ttl=timedelta(days=9)).to_arrow()",
+        "store.get_historical_features(['g.x'], SPINE, as_of='s', ttl=timedelta(9)).to_arrow()",
     ],
 )
 def test_reading_offline_loads_neither_dagster_nor_great_expectations_nor_pandas(

@@ -86,7 +86,7 @@ def test_upsert_writes_a_newer_revision_and_leaves_the_older_one_in_the_table(
     assert (result.rows_written, result.rows_duplicate) == (1, 1)
     assert values(people, "people", "age") == [26, 34]
     table = people.table(people.groups()[0])
-    assert sorted(table.read(["age"])["age"].to_pylist()) == [25, 26, 34]
+    assert sorted(table.read(["age"])["age"].to_numpy()) == [25, 26, 34]
 
 
 def test_a_correction_back_to_an_older_value_is_a_revision_too(people: FeatureStore) -> None:
@@ -262,7 +262,7 @@ def test_refused_rows_of_an_unknown_group_make_no_group(store: FeatureStore) -> 
     before = traces(store)
     with pytest.raises(NullKeys):
         store.write_features([row(None, 0, age=1)], "people")
-    with pytest.raises(SchemaMismatch, match="'entity_id' .*is missing"):
+    with pytest.raises(SchemaMismatch, match=r"'entity_id' .*is missing"):
         store.write_features([{"user": 1, "event_timestamp": T0}], "people")
     assert traces(store) == before
 
@@ -380,7 +380,7 @@ PUSHES = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(PUSHES)
 def test_online_is_the_newest_offline_row_of_each_entity_after_any_pushes(
     tmp_path_factory: pytest.TempPathFactory,

@@ -108,17 +108,17 @@ def test_a_list_of_views_and_groups_is_pinned_once_each(spending: FeatureStore) 
 
 
 def test_an_unknown_name_gets_a_suggestion(spending: FeatureStore) -> None:
-    with pytest.raises(SnapshotNotFound, match="named 'churn'. There are none yet"):
+    with pytest.raises(SnapshotNotFound, match=r"named 'churn'. There are none yet"):
         spending.read_features("a", as_of="churn")
     spending.create_snapshot("a", "churn-2024")
-    with pytest.raises(SnapshotNotFound, match="named 'churn-2025'. Did you mean 'churn-2024'"):
+    with pytest.raises(SnapshotNotFound, match=r"named 'churn-2025'. Did you mean 'churn-2024'"):
         spending.read_features("a", as_of="churn-2025")
 
 
 def test_a_snapshot_without_the_group_says_which_hold_it(spending: FeatureStore) -> None:
     spending.create_snapshot("a", "only-a")
     spending.create_snapshot("b", "only-b")
-    with pytest.raises(SnapshotNotFound, match="'only-a' with 'b'. Did you mean 'only-b'"):
+    with pytest.raises(SnapshotNotFound, match=r"'only-a' with 'b'. Did you mean 'only-b'"):
         spending.read_features("b", as_of="only-a")
 
 

@@ -1,6 +1,5 @@
 """`FeatureStore` as training and serving code use it: the calls of the first description first."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -121,15 +120,15 @@ def test_a_feature_is_registered_again_to_describe_it_otherwise(people: FeatureS
 
 def test_a_registered_feature_keeps_its_type(people: FeatureStore) -> None:
     before = traces(people)
-    with pytest.raises(BreakingChange, match="'user_age' int64 becomes string.*version=2"):
+    with pytest.raises(BreakingChange, match=r"'user_age' int64 becomes string.*version=2"):
         people.register_feature("user_age", feature_group="demographics", data_type="string")
     assert traces(people) == before
 
 
 def test_a_misspelt_feature_type_gets_a_suggestion(store: FeatureStore) -> None:
-    with pytest.raises(DeclarationError, match="'numeric' is no feature type.*'numerical'"):
+    with pytest.raises(DeclarationError, match=r"'numeric' is no feature type.*'numerical'"):
         store.register_feature("x", feature_group="g", data_type="int", feature_type="numeric")
-    with pytest.raises(DeclarationError, match="'integr' is no feature type.*'int"):
+    with pytest.raises(DeclarationError, match=r"'integr' is no feature type.*'int"):
         store.register_feature("x", feature_group="g", data_type="integr")
     assert store.groups() == []
 
@@ -168,16 +167,16 @@ def test_a_read_is_narrowed_by_time_partition_entity_and_limit(people: FeatureSt
 
 
 def test_entities_of_another_type_or_without_their_key_are_refused(people: FeatureStore) -> None:
-    with pytest.raises(SpineError, match="'entity_id' of the entities is int64.*has string"):
+    with pytest.raises(SpineError, match=r"'entity_id' of the entities is int64.*has string"):
         people.read_features("demographics", entities=[{"entity_id": 1}])
-    with pytest.raises(SpineError, match="entities has no column 'entity_id'.*'entity_di'"):
+    with pytest.raises(SpineError, match=r"entities has no column 'entity_id'.*'entity_di'"):
         people.read_features("demographics", entities=[{"entity_di": "user_1"}])
 
 
 def test_unknown_names_are_answered_with_the_nearest_known(people: FeatureStore) -> None:
-    with pytest.raises(GroupNotFound, match="named 'demografics'. Did you mean 'demographics'"):
+    with pytest.raises(GroupNotFound, match=r"named 'demografics'. Did you mean 'demographics'"):
         people.read_features("demografics")
-    with pytest.raises(FeatureNotFound, match="'user_aeg' in 'demographics'.*'user_age'"):
+    with pytest.raises(FeatureNotFound, match=r"'user_aeg' in 'demographics'.*'user_age'"):
         people.read_features("demographics", ["user_aeg"])
     with pytest.raises(ViewNotFound, match="Did you mean 'demographics'"):
         people.get_online_features("demografics", ["user_1"])
@@ -187,7 +186,7 @@ def test_unknown_names_are_answered_with_the_nearest_known(people: FeatureStore)
         people.get_historical_features("demographic", [])
     with pytest.raises(FeatureNotFound, match="Did you mean 'user_age'"):
         people.get_historical_features(["demographics.userage"], [])
-    with pytest.raises(FeatureNotFound, match="'user_age' in 'group.feature'"):
+    with pytest.raises(FeatureNotFound, match=r"'user_age' in 'group.feature'"):
         people.get_historical_features(["user_age"], [])
 
 
@@ -201,10 +200,10 @@ def test_an_empty_store_says_what_to_run(store: FeatureStore) -> None:
 
 def test_a_group_without_rows_says_how_to_fill_it(store: FeatureStore) -> None:
     store.register_feature_group(pushed("g", Feature("x", "int64")))
-    with pytest.raises(DataError, match="holds no rows yet.*write_features"):
+    with pytest.raises(DataError, match=r"holds no rows yet.*write_features"):
         store.read_features("g")
     store.apply(FeatureGroup("m", entity=Entity("user", ["id"]), features=[Feature("y", "int64")]))
-    with pytest.raises(DataError, match="holds no rows yet.*feature-store materialize m"):
+    with pytest.raises(DataError, match=r"holds no rows yet.*feature-store materialize m"):
         store.get_historical_features("m", [{"id": 1, "event_timestamp": T0}])
 
 
@@ -212,7 +211,7 @@ def test_a_group_without_rows_says_how_to_fill_it(store: FeatureStore) -> None:
 
 
 @pytest.fixture
-def travel(store: FeatureStore) -> Iterator[FeatureStore]:
+def travel(store: FeatureStore) -> FeatureStore:
     """Groups by user (int), and by route (two keys); the view 'trip' over both."""
     users = pushed(
         "users", Feature("age", "int64"), Feature("x_y", "float64"),
@@ -256,7 +255,7 @@ def test_a_view_is_served_by_its_own_names(travel: FeatureStore) -> None:
         ("JFK", "LAX"): {"delay": 12.5},
         ("JFK", "SFO"): {"delay": None},
     }
-    with pytest.raises(DataError, match="different keys.*user_id, origin, dest"):
+    with pytest.raises(DataError, match=r"different keys.*user_id, origin, dest"):
         travel.get_online_features("trip", [1])
     with pytest.raises(DataError, match="lacks its join key 'dest'"):
         travel.get_online_features("trip", [{"user_id": 1, "origin": "JFK"}])
@@ -421,7 +420,7 @@ def test_a_group_that_does_not_say_when_rows_arrived_is_joined_as_it_stands(
 ) -> None:
     joined = people.get_historical_features("demographics", [row("user_1", 1)])
     assert joined.to_arrow()["user_age"].to_pylist() == [25]
-    with pytest.raises(DataError, match="does not say when its rows were recorded.*created="):
+    with pytest.raises(DataError, match=r"does not say when its rows were recorded.*created="):
         people.get_historical_features("demographics", [row("user_1", 1)], known="event")
 
 
@@ -455,7 +454,7 @@ def test_a_declaration_that_changed_stops_a_writer_and_an_added_feature_does_not
     store.apply(pushed("g", Feature("x", "int64"), Feature("z", "int64")))
     store.applied.check_unchanged(group)
     store.apply(pushed("g", Feature("x", "int64", ge=0), Feature("z", "int64")))
-    with pytest.raises(DeclarationChanged, match="feature 'x' changed.*feature-store apply"):
+    with pytest.raises(DeclarationChanged, match=r"feature 'x' changed.*feature-store apply"):
         store.applied.check_unchanged(group)
 
 

@@ -143,9 +143,7 @@ class DeltaLog:
         chosen = None if partitions is None else set(partitions)
         found = [] if table is None else self._listed(table)
         files = [file for file in found if chosen is None or file.partition in chosen]
-        if version is not None and not all(
-            os.path.exists(file.path) for file in files
-        ):  # thousands of files
+        if version is not None and not all(os.path.exists(file.path) for file in files):  # noqa: PTH110  # thousands of files
             raise VersionExpired(self._owner, version)
         return files
 

@@ -136,7 +136,7 @@ def _is_lossless(got: Any, wanted: Any) -> bool:
     if types.is_dictionary(got) or (types.is_list(wanted) and _is_listed(got)):
         inner = wanted if types.is_dictionary(got) else wanted.value_type
         return _is_lossless(got.value_type, inner)
-    small = types.is_integer(got) and got.bit_width <= 32  # fits a mantissa
+    small = types.is_integer(got) and got.bit_width <= 32  # noqa: PLR2004  # fits a mantissa
     return bool(
         (types.is_string(wanted) and (types.is_large_string(got) or types.is_string_view(got)))
         or (types.is_int64(wanted) and types.is_integer(got) and not types.is_uint64(got))

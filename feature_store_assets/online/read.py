@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from time import time_ns
 from typing import Any, Literal, NamedTuple
 
 from feature_store_assets.online.row import HEAD, RowCodec, event_time, micros, sortable
@@ -43,17 +44,21 @@ class Reader:
     def __init__(self, codec: RowCodec, wanted: Sequence[str], ttl: timedelta | None) -> None:
         self._decode = codec.decoder(wanted)
         self._nothing: dict[str, Any] = dict.fromkeys(wanted)
-        self._ttl = ttl
+        self._ttl = None if ttl is None else ttl // timedelta(microseconds=1)
 
-    def _oldest(self, now: datetime) -> bytes:
+    def _oldest(self, now: datetime | None) -> bytes:
         """The first eight bytes of the oldest row that still counts."""
         if self._ttl is None:
             return b""
+        moment = time_ns() // 1000 if now is None else micros(now)
         # Below the least int64 nothing can be too old.
-        return sortable(max(micros(now) - self._ttl // timedelta(microseconds=1), -(1 << 63)))
+        return sortable(max(moment - self._ttl, -(1 << 63)))
 
-    def rows(self, values: Iterable[bytes | None], now: datetime) -> list[dict[str, Any]]:
-        """One ``{feature: value}`` per raw value; all None where missing or expired."""
+    def rows(self, values: Iterable[bytes | None], now: datetime | None) -> list[dict[str, Any]]:
+        """One ``{feature: value}`` per raw value; all None where missing or expired.
+
+        Ages are counted from `now`; None: the present moment.
+        """
         decode, nothing, oldest = self._decode, self._nothing, self._oldest(now)
         # A row's bytes compare with its event time first, so no slice is needed.
         return [
@@ -63,7 +68,7 @@ class Reader:
             for value in values
         ]
 
-    def answers(self, values: Iterable[bytes | None], now: datetime) -> list[Answer]:
+    def answers(self, values: Iterable[bytes | None], now: datetime | None) -> list[Answer]:
         """The same with each entity's status and event time."""
         decode, nothing, oldest = self._decode, self._nothing, self._oldest(now)
         found = []

@@ -90,11 +90,16 @@ def _summary(
         "failed_share": len(failed) / max(len(keys), 1),
     }
     if failed:
-        metadata["failed_partitions"] = dg.MetadataValue.json(failed[:_LISTED])
+        metadata["failed_partitions"] = _listed(failed)
         metadata["reasons"] = failures_table(every[:_LISTED])
     return dg.AssetCheckResult(
         check_name=name, passed=not failed, severity=_severity(every), metadata=metadata
     )
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
 
 
 def _passed(verdicts: Sequence[Verdict]) -> bool:

@@ -18,7 +18,9 @@ OpenStore = Callable[[], FeatureStore]
 class SnapshotConfig(dg.Config):
     """What to pin, and under which name."""
 
-    features: list[str] = Field(description="Views and groups to pin at their newest versions.")
+    features: list[str] = Field(
+        default=[], description="Views and groups to pin; every group that holds rows by default."
+    )
     name: str = Field(
         default="", description="The snapshot's name; by default snapshot-<date and time>."
     )
@@ -39,8 +41,12 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
     def snapshot(context: dg.OpExecutionContext, config: SnapshotConfig) -> None:
         name = config.name or f"snapshot-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
         with open_store() as store:
+            filled = [group.name for group in store.groups() if store.table(group).exists]
             store.create_snapshot(
-                config.features, name, description=config.description, created_by="snapshot_job"
+                config.features or filled,
+                name,
+                description=config.description,
+                created_by="snapshot_job",
             )
             pins = store.snapshots.pins.of(name)
         for pin in pins:
@@ -55,7 +61,7 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
     @dg.job(
         name="snapshot_job",
         description="Pin feature groups at their newest versions under a name, for ever.",
-        config=dg.RunConfig(ops={"snapshot": SnapshotConfig(features=[])}),
+        config=dg.RunConfig(ops={"snapshot": SnapshotConfig()}),
     )
     def job() -> None:
         snapshot()

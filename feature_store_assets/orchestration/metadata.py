@@ -75,13 +75,16 @@ def partition_metadata(
     rows: pl.DataFrame, group: FeatureGroup, profiles: Mapping[str, Profile]
 ) -> dict[str, Any]:
     """Return what is shown of one partition: counts, times, distributions, a masked sample."""
-    shown: dict[str, Any] = {"dagster/row_count": rows.height}
+    shown: dict[str, Any] = {
+        "dagster/row_count": rows.height,
+        "distributions": dg.MetadataValue.md(distributions(profiles)),
+    }
     if rows.height:
-        times = rows[group.timestamp]
-        shown["first_event"] = dg.MetadataValue.timestamp(_instant(times.min()))
-        shown["last_event"] = dg.MetadataValue.timestamp(_instant(times.max()))
+        first: Any = rows[group.timestamp].min()
+        last: Any = rows[group.timestamp].max()
+        shown["first_event"] = dg.MetadataValue.timestamp(first)
+        shown["last_event"] = dg.MetadataValue.timestamp(last)
         shown["sample"] = _sample(rows, group)
-    shown["distributions"] = dg.MetadataValue.md(distributions(profiles))
     return shown
 
 
@@ -123,6 +126,7 @@ def failures_table(verdicts: Sequence[Any]) -> dg.TableMetadataValue:
     records = [
         dg.TableRecord(
             {
+                "partition": verdict.partition,
                 "feature": ", ".join(verdict.expectation.columns),
                 "expectation": verdict.expectation.name,
                 "severity": verdict.expectation.severity,
@@ -132,7 +136,7 @@ def failures_table(verdicts: Sequence[Any]) -> dg.TableMetadataValue:
         )
         for verdict in verdicts
     ]
-    names = ("feature", "expectation", "severity", "outcome", "reason")
+    names = ("partition", "feature", "expectation", "severity", "outcome", "reason")
     return dg.MetadataValue.table(
         records, dg.TableSchema([dg.TableColumn(name, "string") for name in names])
     )
@@ -140,7 +144,3 @@ def failures_table(verdicts: Sequence[Any]) -> dg.TableMetadataValue:
 
 def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float | str | bool) else str(value)
-
-
-def _instant(value: Any) -> Any:
-    return value

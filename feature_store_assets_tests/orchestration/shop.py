@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from feature_store_assets import (
     Entity,
@@ -34,8 +35,8 @@ def day(number: int) -> str:
 class Orders(dg.Config):
     """What the source delivers: a negative amount on bad days, nothing on empty ones."""
 
-    bad: Sequence[str] = ()
-    empty: Sequence[str] = ()
+    bad: list[str] = Field(default=[])
+    empty: list[str] = Field(default=[])
     factor: float = 1.0
 
 

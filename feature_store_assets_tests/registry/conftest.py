@@ -25,11 +25,12 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'registry.db'}"
     server = sa.make_url(str(request.getfixturevalue("postgres")))
     name = f"registry_{next(_NUMBERS)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine = sa.create_engine(server)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
     engine.dispose()
-    return server.set(database=name).render_as_string(hide_password=False)
+    own = server.update_query_dict({"options": f"-csearch_path={name}"})
+    return own.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def test_unknown_names_are_answered_with_the_nearest(applied: Applied) -> None:
     with pytest.raises((GroupNotFound, EntityNotFound), match="feature-store apply"):
         Applied(_migrated(applied)).group("spending")
     applied.apply([group("spending")])
-    with pytest.raises(GroupNotFound, match="named 'spendin'. Did you mean 'spending'"):
+    with pytest.raises(GroupNotFound, match=r"named 'spendin'. Did you mean 'spending'"):
         applied.group("spendin")
     with pytest.raises(GroupNotFound, match="named 'spending' in version 3"):
         applied.group("spending", 3)
@@ -179,12 +179,14 @@ def test_features_are_resolved_by_view_group_or_id(applied: Applied) -> None:
     declared = group("g", X, Y)
     view = FeatureView("v", [declared["y"].rename({"y": "why"})])
     applied.apply([declared, view])
-    for what in (view, "v"):
+    views: list[Any] = [view, "v"]
+    for what in views:
         assert [each.features for each in applied.resolve(what)] == [{"y": "why"}]
-    for what in (declared, "g", ["g.x", "g.y"]):
+    groups: list[Any] = [declared, "g", ["g.x", "g.y"]]
+    for what in groups:
         assert [each.features for each in applied.resolve(what)] == [{"x": "x", "y": "y"}]
     assert [each.features for each in applied.resolve("g", ["y"])] == [{"y": "y"}]
-    with pytest.raises(FeatureNotFound, match="'y' in 'v'.*'why'"):
+    with pytest.raises(FeatureNotFound, match=r"'y' in 'v'.*'why'"):
         applied.resolve("v", ["y"])
     with pytest.raises(FeatureNotFound, match=re.escape("'x' in 'group.feature'")):
         applied.resolve(["x"])

@@ -57,7 +57,7 @@ def test_a_registry_newer_than_the_code_is_neither_read_nor_written(url: str) ->
 def test_a_registry_without_its_tables_says_what_to_run(url: str, tmp_path: Path) -> None:
     (tmp_path / "registry.db").touch()
     database = Database(url)
-    with pytest.raises(RegistryUnusable, match="schema is not there.*Run `feature-store apply`"):
+    with pytest.raises(RegistryUnusable, match=r"schema is not there.*Run `feature-store apply`"):
         Applied(database).groups()
     Applied(database).apply([])
     assert Applied(database).groups() == []
@@ -72,11 +72,11 @@ def test_refused_work_leaves_a_registry_that_reads(database: Database) -> None:
 
 def test_what_a_refused_transaction_wrote_is_undone(database: Database) -> None:
     migrated(database)
-    with pytest.raises(RegistryUnusable, match="UNIQUE|unique"), database.write() as connection:
-        row = {"snapshot": "s", "feature_group": "g", "group_version": 1, "table_version": 1,
-               "description": "", "created_by": "", "created_at": sa.func.now()}  # fmt: skip
-        for _ in range(2):
-            connection.execute(sa.insert(module.pins).values(**row))
+    row = {"snapshot": "s", "feature_group": "g", "group_version": 1, "table_version": 1,
+           "description": "", "created_by": "", "created_at": sa.func.now()}  # fmt: skip
+    twice = [sa.insert(module.pins).values(**row)] * 2
+    with pytest.raises(RegistryUnusable, match=r"UNIQUE|unique"), database.write() as connection:
+        list(map(connection.execute, twice))
     with database.read() as connection:
         assert connection.execute(sa.select(module.pins)).all() == []
 
@@ -92,7 +92,7 @@ def test_an_sqlite_file_appears_with_the_first_write(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     database = Database(f"sqlite:///{tmp_path / 'file' / 'registry.db'}")
-    with pytest.raises(RegistryUnusable, match="file/registry.db cannot be used: .*File exists"):
+    with pytest.raises(RegistryUnusable, match=r"file/registry.db cannot be used: .*File exists"):
         migrated(database)
 
 
@@ -132,7 +132,7 @@ def test_a_postgresql_that_never_answers_is_given_up_within_seconds() -> None:
         port = silent.getsockname()[1]
         database = Database(f"postgresql+psycopg2://me:secret@127.0.0.1:{port}/db")
         begun = time.monotonic()
-        with pytest.raises(RegistryUnusable, match="me:[*]{3}@") as error:
+        with pytest.raises(RegistryUnusable, match=r"me:[*]{3}@") as error:
             Applied(database).groups()
     assert time.monotonic() - begun < 15
     assert "secret" not in str(error.value)

@@ -44,7 +44,7 @@ def test_pins_are_found_by_group_and_version(database: Database) -> None:
 def test_an_unknown_snapshot_gets_a_suggestion(database: Database) -> None:
     pins = Pins(database)
     pins.add("churn-2024", [("a", 1, 0)], description="", created_by="")
-    with pytest.raises(SnapshotNotFound, match="'churn-2023'. Did you mean 'churn-2024'"):
+    with pytest.raises(SnapshotNotFound, match=r"'churn-2023'. Did you mean 'churn-2024'"):
         pins.of("churn-2023")
 
 
