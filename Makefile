@@ -32,7 +32,7 @@ bench: $(READY)  ## What writing, reading, joining and serving cost, beside the 
 	$(BIN)/python -m bench
 
 screenshots: $(READY)  ## Pictures of the UI for the documentation; needs chromium and chromium-driver
-	$(BIN)/python docs/screenshots.py
+	PICTURES=docs/images $(BIN)/python -m pytest -m browser
 
 lock: $(READY)  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

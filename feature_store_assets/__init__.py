@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
     from feature_store_assets.offline.frames import FeatureTable as FeatureTable
+    from feature_store_assets.orchestration.location import build_definitions as build_definitions
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.store import FeatureType as FeatureType
 
 _HOME = {
+    "build_definitions": "orchestration.location",
     "Entity": "declaration.feature",
     "Expectation": "declaration.expect",
     "Feature": "declaration.feature",

@@ -140,7 +140,7 @@ def execute(
     The exit code of the first that fails, else 0.
     """
     if module is None and file is None:
-        module, file = location._from_workspace(Path("workspace.yaml"))  # noqa: SLF001  # ours
+        module, file = location.from_workspace(Path("workspace.yaml"))
     target = ["-m", module] if module is not None else ["-f", str(file)]
     environment = dict(os.environ)
     home = Path(".dagster_home").absolute()

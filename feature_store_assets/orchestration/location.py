@@ -126,12 +126,12 @@ def load_definitions(
         There is no such location, or it holds no definitions.
     """
     if module is None and file is None:
-        module, file = _from_workspace(workspace)
+        module, file = from_workspace(workspace)
     with warnings.catch_warnings():
         # Single-run backfills and partitioned checks are marked as beta on each use.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        loaded = _from_file(file) if file else importlib.import_module(module or "")
+        loaded = _from_file(file) if file else _from_module(module or "")
     found = [value for value in vars(loaded).values() if isinstance(value, dg.Definitions)]
     if len(found) != 1:
         raise DeclarationError(
@@ -141,7 +141,7 @@ def load_definitions(
     return found[0]
 
 
-def _from_workspace(path: Path) -> tuple[str | None, Path | None]:
+def from_workspace(path: Path) -> tuple[str | None, Path | None]:
     """Return the module or file that a workspace file names first."""
     if not path.exists():
         raise DeclarationError(
@@ -156,6 +156,15 @@ def _from_workspace(path: Path) -> tuple[str | None, Path | None]:
                 name = given if isinstance(given, str) else given["relative_path"]
                 return None, path.parent / name
     raise DeclarationError(f"{path} names no python_module and no python_file.")
+
+
+def _from_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # an import inside the module
+        raise DeclarationError(f"There is no module '{name}' here.") from None
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ SCHEMAS = ("0001",)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131
+_WRITERS_WAIT = 30  # seconds for the SQLite writers before this one
 _PATIENCE = 5  # seconds until a PostgreSQL that does not answer is given up
 
 
@@ -172,10 +174,27 @@ def _on_connect(connection: Any, _record: object) -> None:
     # The driver's own transactions start too late to keep writers apart: begin explicitly.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute(f"PRAGMA busy_timeout = {_WRITERS_WAIT * 1000}")
+    _wait_for_wal(cursor)
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
+
+
+def _wait_for_wal(cursor: Any) -> None:
+    """Turn the write-ahead log on; beside others who do, SQLite refuses without waiting."""
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
+
+    def is_busy(error: BaseException) -> bool:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        return code & 0xFF == sqlite3.SQLITE_BUSY
+
+    patiently = Retrying(
+        retry=retry_if_exception(is_busy),
+        stop=stop_after_delay(_WRITERS_WAIT),
+        wait=wait_random(0.001, 0.05),
+        reraise=True,
+    )
+    patiently(cursor.execute, "PRAGMA journal_mode = WAL")
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -34,6 +34,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def pictures(home: Path) -> Path:
+    """Where pictures go: `make screenshots` keeps them for the documentation."""
+    return Path(os.environ.get("PICTURES", home))
+
+
+@pytest.fixture
 def page(home: Path) -> Iterator[Page]:
     """The UI beside a store with one week of weather as first recorded."""
     definitions = load_definitions(module="feature_store_assets.definitions")
@@ -59,16 +65,17 @@ def launch(page: Page, partitions: str) -> None:
     page.click("//button[contains(., 'Launch backfill') and not(@disabled)]")
 
 
-def test_a_week_is_backfilled_by_clicking_and_the_bad_day_is_red(page: Page, home: Path) -> None:
+def test_a_week_is_backfilled_by_clicking_and_the_bad_day_is_red(
+    page: Page, pictures: Path
+) -> None:
     launch(page, f"[{WEEK[0]}...{WEEK[1]}]")
     page.open("/assets/airport_weather?view=partitions")
     page.wait_for("Failed (1)", "Materialized (6)", "Missing (357)")
-    pictures = Path(os.environ.get("PICTURES", home))
     page.picture(pictures / "partitions.png")
 
     page.open("/assets/airport_weather?view=checks&checkDetail=wind_speed")
     page.wait_for("Failed", "expected values to be between", "1 of 72 rows are at fault")
-    page.picture(pictures / "check.png")
+    page.picture(pictures / "checks.png")
 
     with FeatureStore(FeatureStoreConfig()) as store:
         assert BAD not in store.table(store.applied.group("airport_weather")).partitions()
@@ -86,14 +93,16 @@ def test_a_week_is_backfilled_by_clicking_and_the_bad_day_is_red(page: Page, hom
         assert len(runs) == 2
 
 
-def test_the_ui_shows_what_an_author_declared(page: Page, home: Path) -> None:
+def test_the_ui_shows_what_an_author_declared(page: Page, pictures: Path) -> None:
     page.open("/assets/airport_weather")
     page.wait_for("humidity", "ge 0", "le 100", "Degrees Fahrenheit.", "Delta Lake")
     page.open("/assets/carrier_delays?view=lineage")
     page.wait_for("carrier_delays", "flights", "online")
+    page.picture(pictures / "lineage.png")
     for job, words in (("snapshot_job", "features"), ("retention_job", "dry_run")):
         page.open(f"/locations/feature_store_assets.definitions/jobs/{job}/playground")
         page.wait_for("Launch Run", words)
+        page.picture(pictures / f"{job}.png")
     page.open("/automation")
     page.wait_for("freshness_alerts", "retention_dry_run")
 

@@ -215,7 +215,8 @@ def _apply_at_once(url: str, number: int, start: Any, answers: Any) -> None:
         same = Applied(database).apply([group("same")])
         answers.put([own[0].action, same[0].action])
     except BaseException as error:
-        answers.put(repr(error))
+        answers.put([repr(error)])
+        start.abort()
         raise
     finally:
         database.close()
@@ -227,7 +228,7 @@ def test_eight_processes_apply_at_once_and_nothing_is_lost(url: str) -> None:
     processes.set_forkserver_preload([__name__])
     start, answers = processes.Barrier(8), processes.Queue()
     children = [
-        processes.Process(target=_apply_at_once, args=(url, number, start, answers))
+        processes.Process(target=_apply_at_once, args=(url, number, start, answers), daemon=True)
         for number in range(8)
     ]
     for child in children:

