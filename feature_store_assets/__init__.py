@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
     from feature_store_assets.offline.frames import FeatureTable as FeatureTable
+    from feature_store_assets.orchestration.component import (
+        FeatureGroupComponent as FeatureGroupComponent,
+    )
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.store import FeatureType as FeatureType
@@ -28,6 +31,7 @@ _HOME = {
     "Expectation": "declaration.expect",
     "Feature": "declaration.feature",
     "FeatureGroup": "declaration.group",
+    "FeatureGroupComponent": "orchestration.component",
     "FeatureStore": "store",
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors",
