@@ -25,7 +25,8 @@ def judge(_folder: Path) -> Iterator[Row]:
     frame = _frame(names)
     expectations = [
         *(expect.column_values_to_not_be_null(name) for name in names[:20]),
-        *(expect.column_values_to_be_between(name, min_value=-4, max_value=4) for name in names[5:25]),
+        *(expect.column_values_to_be_between(name, min_value=-4, max_value=4)
+          for name in names[5:25]),
         *(expect.column_mean_to_be_between(name, min_value=-1, max_value=1) for name in names[20:]),
     ]  # fmt: skip
     partitions = [f"p{number}" for number in range(_PARTITIONS)]

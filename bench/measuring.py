@@ -13,7 +13,6 @@ Work = Callable[[], object]
 
 REPETITIONS = 5
 _BUSY = 1.5
-_MICRO, _MILLI = 1e-6, 1e-3
 _LIBRARIES = (
     "polars",
     "deltalake",
@@ -74,20 +73,24 @@ def calls_in_turn(*works: Work, calls: int, repetitions: int = REPETITIONS) -> l
     """Return the p50 of short works, in alternating blocks of calls; CPU is the blocks' mean."""
     walls: list[list[int]] = [[] for _ in works]
     cpus: list[list[float]] = [[] for _ in works]
-    clock = time.perf_counter_ns
     for number in range(repetitions + 1):
-        for work, taken, cpu in zip(works, walls, cpus, strict=True):
-            before, spent = [], time.process_time()
-            for _ in range(calls):
-                start = clock()
-                work()
-                before.append(clock() - start)
+        for work, wall, cpu in zip(works, walls, cpus, strict=True):
+            spent = time.process_time()
+            taken = _each(work, calls)
             if number:
-                taken += before
+                wall.extend(taken)
                 cpu.append((time.process_time() - spent) / calls)
-    return [
-        Cost(median(taken) / 1e9, median(cpu)) for taken, cpu in zip(walls, cpus, strict=True)
-    ]
+    return [Cost(median(wall) / 1e9, median(cpu)) for wall, cpu in zip(walls, cpus, strict=True)]
+
+
+def _each(work: Work, calls: int) -> list[int]:
+    """Return the nanoseconds of each call."""
+    clock, taken = time.perf_counter_ns, []
+    for _ in range(calls):
+        start = clock()
+        work()
+        taken.append(clock() - start)
+    return taken
 
 
 def _median(costs: Sequence[Cost]) -> Cost:
@@ -107,19 +110,19 @@ def aim(asked: str, *, met: bool) -> str:
 
 def seconds(duration: float) -> str:
     """Return a duration in the unit that suits it."""
-    if duration < _MILLI:
-        return f"{duration / _MICRO:.1f} us"
+    if duration < 1e-3:
+        return f"{duration * 1e6:.1f} us"
     if duration < 1:
-        return f"{duration / _MILLI:.1f} ms"
+        return f"{duration * 1e3:.1f} ms"
     return f"{duration:.2f} s"
 
 
 def surroundings() -> list[str]:
     """Say when, on what and beside how much other work the figures were taken."""
     load = os.getloadavg()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}"
     facts = [
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}",
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine}, Python {platform.python_version()}",
         ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
         f"Load average at the start: {load[0]:.2f} (1 min), {load[1]:.2f} (5 min)",
     ]

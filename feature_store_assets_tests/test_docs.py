@@ -70,7 +70,7 @@ def test_commands_and_links_of_the_readme_exist() -> None:
     for target in re.findall(r"\bmake ([a-z-]+)", readme):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     help_text = subprocess.run(
-        [sys.executable, "-m", "feature_store_assets.cli", "--help"],
+        [sys.executable, "-c", "from feature_store_assets.cli import main; main()", "--help"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for command in ("init", "apply", "materialize", "read", "online"):

@@ -83,6 +83,7 @@ class DeltaLog:
         self._compression = compression
         self._lock = threading.RLock()
         self._table: DeltaTable | None = None
+        self._held = False
 
     # State
 
@@ -97,7 +98,7 @@ class DeltaLog:
                     return DeltaTable(str(self.path), version=version)
                 if self._table is None:
                     self._table = DeltaTable(str(self.path))
-                else:
+                elif not self._held:
                     self._table.update_incremental()
             except TableNotFoundError:
                 return None
@@ -250,7 +251,11 @@ class DeltaLog:
                 table = self._opened()
                 # Conflicts are found against this version: nothing may move the table on below.
                 base = table.version()
-                rows = prepare(base)
+                self._held = True
+                try:
+                    rows = prepare(base)
+                finally:
+                    self._held = False
                 now = datetime.now(UTC)
                 if mode == "append" and rows.num_rows == 0:
                     return Commit(base, 0, now)

@@ -206,3 +206,22 @@ def test_commits_and_their_files_are_synced(table: OfflineTable, tmp_path: Path)
     assert any(path.endswith(f"{commit.version:020d}.json") for path in synced)
     assert any(path.endswith(".parquet") for path in synced)
     assert str(table.path / "_delta_log") in synced
+
+
+def test_an_append_that_looks_again_still_meets_the_appender_that_was_faster(
+    table: OfflineTable,
+) -> None:
+    """Looking at the newest version within `prepare` must not hide what was written since."""
+    other = OfflineTable(table.path, SCHEMA)
+    asked: list[int] = []
+
+    def prepare(version: int) -> pa.Table:
+        asked.append(version)
+        if len(asked) == 1:
+            other.append(lambda _: frame(day_rows(0), SCHEMA))
+        assert table.version() == version
+        return frame(day_rows(1), SCHEMA)
+
+    table.append(prepare)
+    assert asked == [asked[0], asked[0] + 1]
+    assert table.version() == asked[0] + 2

@@ -15,7 +15,12 @@ from hypothesis import strategies as st
 from feature_store_assets.errors import NaiveTimestamps, SpineError
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.point_in_time import Known, Lookup, join
-from feature_store_assets.offline.schema import TableSchema, arrow_type, conform
+from feature_store_assets.offline.schema import (
+    UTC_MICROSECONDS,
+    TableSchema,
+    arrow_type,
+    conform,
+)
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table
 from feature_store_assets_tests.strategies import cases, instants, ttls
 
@@ -98,9 +103,9 @@ def put(table: OfflineTable, *rows: tuple[str, datetime, int | None]) -> None:
 
 
 def spine(*rows: tuple[str | None, datetime]) -> pa.Table:
+    columns: list[tuple[str, pa.DataType]] = [("customer", pa.string()), ("t", UTC_MICROSECONDS)]
     return pa.Table.from_pylist(
-        [{"customer": key, "t": at} for key, at in rows],
-        schema=pa.schema([("customer", pa.string()), ("t", pa.timestamp("us", "UTC"))]),
+        [{"customer": key, "t": at} for key, at in rows], schema=pa.schema(columns)
     )
 
 
