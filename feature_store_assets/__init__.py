@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         FeatureGroupComponent as FeatureGroupComponent,
     )
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
+    from feature_store_assets.pushing import FeatureType as FeatureType
     from feature_store_assets.store import FeatureStore as FeatureStore
-    from feature_store_assets.store import FeatureType as FeatureType
 
 _HOME = {
     "build_definitions": "orchestration.location",
@@ -36,7 +36,7 @@ _HOME = {
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors",
     "FeatureTable": "offline.frames",
-    "FeatureType": "store",
+    "FeatureType": "pushing",
     "FeatureView": "declaration.view",
     "Window": "declaration.group",
     "expect": "declaration.expect",

@@ -1,10 +1,11 @@
-"""Rows pushed to a group: learn new columns, check bounds, leave out what is known, append."""
+"""Groups that are pushed to: register features; check rows, leave out known ones, append."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
@@ -16,10 +17,12 @@ from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import (
     ChangedFacts,
     DataError,
+    DeclarationError,
     DuplicateRows,
     OutOfBounds,
     SchemaMismatch,
     WrittenByDagster,
+    suggestion,
 )
 from feature_store_assets.offline.schema import (
     CREATED,
@@ -64,6 +67,31 @@ class WriteResult:
     version: int
 
 
+class FeatureType(StrEnum):
+    """What kind of quantity a feature is; a tag of the feature."""
+
+    NUMERICAL = "numerical"
+    CATEGORICAL = "categorical"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    DATETIME = "datetime"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True)
+class FeatureMetadata:
+    """A registered feature."""
+
+    feature_id: str
+    name: str
+    feature_group: str
+    version: int
+    dtype: str
+    feature_type: str
+    description: str
+    created_by: str
+
+
 def pushed_group(name: str, partitioning_columns: tuple[str, ...]) -> FeatureGroup:
     """Return the declaration of a group that comes into being by its first feature or write."""
     return FeatureGroup(
@@ -71,6 +99,59 @@ def pushed_group(name: str, partitioning_columns: tuple[str, ...]) -> FeatureGro
         entity=Entity("entity", ["entity_id"]),
         partitions=Partitions.calendar(partitioning_columns),
         online=True,
+    )
+
+
+def register(
+    applied: Applied,
+    new: FeatureGroup,
+    feature: Feature,
+    *,
+    feature_type: FeatureType | str,
+    created_by: str,
+    prepare: Callable[[FeatureGroup], None],
+) -> FeatureMetadata:
+    """Add a feature to a pushed group, or declare it anew.
+
+    Parameters
+    ----------
+    applied, prepare
+        The applied declarations, and how to make or extend a group's table.
+    new
+        The group as it is declared if nothing of that name is applied.
+    feature_type, created_by
+        Kept as tags of the feature.
+
+    Raises
+    ------
+    WrittenByDagster
+        The group is computed by its asset.
+    """
+    if feature_type not in list(FeatureType):
+        raise DeclarationError(
+            f"'{feature_type}' is no feature type of '{feature.name}'."
+            + suggestion(str(feature_type), list(FeatureType))
+        )
+    tags = {"type": str(feature_type), **({"created_by": created_by} if created_by else {})}
+    tagged = replace(feature, tags=tuple({**tags, **dict(feature.tags)}.items()))
+
+    def extended(old: FeatureGroup | None) -> FeatureGroup:
+        group = old or new
+        if group.materialized:
+            raise WrittenByDagster(group.name)
+        others = tuple(each for each in group.features if each.name != feature.name)
+        return replace(group, features=(*others, tagged))
+
+    group = applied.extend(new.name, extended, prepare=prepare)
+    return FeatureMetadata(
+        feature_id=f"{group.name}.{feature.name}",
+        name=feature.name,
+        feature_group=group.name,
+        version=group.version,
+        dtype=feature.dtype,
+        feature_type=str(feature_type),
+        description=feature.description,
+        created_by=created_by,
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,10 +13,7 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import (
     DataError,
-    DeclarationError,
     FeatureNotFound,
-    WrittenByDagster,
-    suggestion,
 )
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
@@ -27,7 +23,15 @@ from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.query import Part, Query
 from feature_store_assets.online.row import KeySpace
-from feature_store_assets.pushing import Mode, WriteResult, push, pushed_group
+from feature_store_assets.pushing import (
+    FeatureMetadata,
+    FeatureType,
+    Mode,
+    WriteResult,
+    push,
+    pushed_group,
+    register,
+)
 from feature_store_assets.registry.applied import Applied, Change, Chosen, Declared
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.pins import Pins
@@ -42,31 +46,6 @@ if TYPE_CHECKING:
 
 # How long a prepared online read is used before the registry is asked again.
 _PREPARED_SECONDS = 5.0
-
-
-class FeatureType(StrEnum):
-    """What kind of quantity a feature is; a tag of the feature."""
-
-    NUMERICAL = "numerical"
-    CATEGORICAL = "categorical"
-    BOOLEAN = "boolean"
-    TEXT = "text"
-    DATETIME = "datetime"
-    EMBEDDING = "embedding"
-
-
-@dataclass(frozen=True)
-class FeatureMetadata:
-    """A registered feature."""
-
-    feature_id: str
-    name: str
-    feature_group: str
-    version: int
-    dtype: str
-    feature_type: str
-    description: str
-    created_by: str
 
 
 class FeatureStore:
@@ -173,36 +152,16 @@ class FeatureStore:
         bounds
             Further arguments of `Feature`: ge, le, nullable, one_of, regex, pii, mask, ...
         """
-        if feature_type not in list(FeatureType):
-            raise DeclarationError(
-                f"'{feature_type}' is no feature type of '{name}'."
-                + suggestion(str(feature_type), list(FeatureType))
-            )
-        tags = {"type": str(feature_type)}
-        if created_by:
-            tags["created_by"] = created_by
-        given_tags = dict(bounds.pop("tags", {}))
-        feature = Feature(name, data_type, description, tags={**tags, **given_tags}, **bounds)
-
-        def extended(old: FeatureGroup | None) -> FeatureGroup:
-            group = old or self._pushed(feature_group)
-            if group.materialized:
-                raise WrittenByDagster(group.name)
-            others = tuple(each for each in group.features if each.name != name)
-            return replace(group, features=(*others, feature))
-
-        group = self.applied.extend(feature_group, extended, prepare=self._prepare_table)
-        self._prepared.clear()
-        return FeatureMetadata(
-            feature_id=f"{group.name}.{name}",
-            name=name,
-            feature_group=group.name,
-            version=group.version,
-            dtype=feature.dtype,
-            feature_type=tags["type"],
-            description=description,
+        metadata = register(
+            self.applied,
+            self._pushed(feature_group),
+            Feature(name, data_type, description, **bounds),
+            feature_type=feature_type,
             created_by=created_by,
+            prepare=self._prepare_table,
         )
+        self._prepared.clear()
+        return metadata
 
     def _pushed(self, name: str) -> FeatureGroup:
         return pushed_group(name, self.config.partitioning_columns)

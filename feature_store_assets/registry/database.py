@@ -32,7 +32,7 @@ pins = sa.Table(
     metadata,
     sa.Column("snapshot", sa.String(128), primary_key=True),
     sa.Column("feature_group", sa.String(128), primary_key=True),
-    sa.Column("group_version", sa.Integer, nullable=False),
+    sa.Column("group_version", sa.Integer, primary_key=True),
     sa.Column("table_version", sa.Integer, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
