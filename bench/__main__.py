@@ -33,10 +33,10 @@ _BASELINE = Path(__file__).parent.parent / "docs" / "benchmarks" / "baseline.md"
 _ABOUT = """\
 # Benchmarks: the baseline
 
-Written by `make bench`. Ours and the raw library take turns in one process, five times; the
-figures are medians of wall time, with the CPU time of this process in brackets. Answers were
-asserted equal first. What each case compares, and what it leaves out, is said in the docstrings
-of `bench/`.
+Written by `make bench`. Ours and the raw library take turns in one run, five times (a backfill
+once); the figures are medians of wall time, with the CPU time in brackets, servers left out.
+Answers were asserted equal. What each case compares, and what it leaves out, is said in the
+docstrings of `bench/`.
 """
 
 
