@@ -30,6 +30,7 @@ _ATTEMPTS = 20
 # The log's statistics cut timestamps to milliseconds.
 _STATISTIC_STEP = timedelta(milliseconds=1)
 _COMMIT, _COMMITTED_AT = "feature_store.commit", "feature_store.committed_at"
+_MOVE = "Set FEATURE_STORE_STORAGE_PATH to a plain folder that you may write to."
 _APPENDS = "feature_store.appends"
 _CODECS: dict[str, Any] = {
     "zstd": "ZSTD",
@@ -177,11 +178,13 @@ class DeltaLog:
         """Create the table if it is not there; safe beside other creators."""
         from deltalake import DeltaTable
 
+        if any(sign in str(self.path) for sign in "%#?"):
+            # delta-rs reads paths as addresses: it would look in another folder.
+            raise StorageUnusable(str(self.path), "its name holds a '%', '#' or '?'", _MOVE)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "Set FEATURE_STORE_STORAGE_PATH to a folder that you may write to."
-            raise StorageUnusable(str(self.path), error.strerror or str(error), hint) from None
+            raise StorageUnusable(str(self.path), error.strerror or str(error), _MOVE) from None
         statistics = [name for name in (self._timestamp, CREATED) if name in schema.names]
         configuration: dict[str, str | None] = {
             # Pins name versions: their log entries are kept for ever.

@@ -70,6 +70,19 @@ def test_partition_keys_may_hold_any_characters(table: OfflineTable) -> None:
     assert (dropped.files, values(table)) == (4, [2, 2])
 
 
+def test_the_data_root_may_hold_spaces_and_letters_of_any_script(tmp_path: Path) -> None:
+    table = new_table(tmp_path / "ü x")
+    first = write_day(table, 0, x=1).version
+    write_day(table, 0, x=5)
+    assert (values(table), values(table, first)) == ([5, 6, 7], [1, 2, 3])
+
+
+@pytest.mark.parametrize("name", ["a%d3b", "a%20b", "a#b", "a?b"])
+def test_a_data_root_that_reads_as_an_address_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageUnusable, match="FEATURE_STORE_STORAGE_PATH"):
+        new_table(tmp_path / name)
+
+
 def test_reading_picks_columns_times_partitions_and_entities(table: OfflineTable) -> None:
     for day in range(4):
         write_day(table, day, x=10 * day)
