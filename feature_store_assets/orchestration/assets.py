@@ -108,15 +108,19 @@ def _body(
             return function(**inputs, **own, **extra)
 
         with open_store() as store:
-            parts = [[key] for key in keys] if group.per_partition else [keys]
-            for part in parts:
+            outcome = None
+            for part in [[key] for key in keys] if group.per_partition else [keys]:
                 slots = Slots.of(group, definition, part)
                 context.log.info(
                     f"Computing {group.name} for {len(part)} partition(s), window "
                     f"{slots.window.start} to {slots.window.end}."
                 )
-                outcome = materialize(store, group, slots, compute, run_id=context.run.run_id)
-                yield from _record(context, group, outcome, last=part is parts[-1])
+                done = materialize(store, group, slots, compute, run_id=context.run.run_id)
+                outcome = done if outcome is None else outcome + done
+                if outcome.rejected:
+                    break
+        assert outcome is not None
+        yield from _record(context, group, outcome)
 
     own = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     inputs = [each for each in asked.values() if each.name not in OWN_PARAMETERS]
@@ -127,7 +131,7 @@ def _body(
 
 
 def _record(
-    context: dg.AssetExecutionContext, group: FeatureGroup, outcome: Outcome, *, last: bool
+    context: dg.AssetExecutionContext, group: FeatureGroup, outcome: Outcome
 ) -> Iterator[Any]:
     """Tell Dagster what was committed and what was not.
 
@@ -163,8 +167,7 @@ def _record(
         return
     for key, metadata in shown.items():
         context.add_asset_metadata(metadata, partition_key=key)
-    if last:
-        yield dg.MaterializeResult()
+    yield dg.MaterializeResult()
 
 
 def _parts(outcome: Outcome) -> dict[str, Any]:

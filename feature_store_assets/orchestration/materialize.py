@@ -60,6 +60,19 @@ class Outcome:
         """All partitions of the run, in their order."""
         return tuple(self.verdicts)
 
+    def __add__(self, later: "Outcome") -> "Outcome":
+        """Join what two calls of one run did."""
+        return Outcome(
+            (*self.committed, *later.committed),
+            {**self.rejected, **later.rejected},
+            pl.concat([self.rows, later.rows]),
+            {**self.verdicts, **later.verdicts},
+            {**self.profiles, **later.profiles},
+            later.version,
+            self.before_window + later.before_window,
+            {**self.quarantined, **later.quarantined},
+        )
+
 
 def ensure_applied(store: FeatureStore, group: FeatureGroup) -> FeatureGroup:
     """Return the applied definition that a run starts from; a group never applied is applied now.

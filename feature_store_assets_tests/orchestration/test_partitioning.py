@@ -178,6 +178,25 @@ def test_a_group_that_reads_its_own_past_runs_key_by_key(
     assert table["total"].to_list() == [1, 2, 3]
 
 
+def test_a_group_may_be_called_key_by_key_within_one_run(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    windows = []
+
+    @running("by_key", per_partition=True, ins={"numbers": dg.AssetIn()})
+    def by_key(numbers: pl.DataFrame, window: Window) -> pl.DataFrame:
+        windows.append(window.keys)
+        rows = numbers.filter(pl.col("at") == window.start)
+        return rows.select(id=pl.lit(1), event_timestamp="at", total="n")
+
+    shop = Shop(tmp_path, instance, [by_key], [source])
+    result = shop.run("numbers", "by_key", keys=(day(0), day(2)))
+    assert result.success, failure(result)
+    assert windows == [(day(0),), (day(1),), (day(2),)]
+    assert shop.committed("by_key") == {day(0), day(1), day(2)}
+    assert set(shop.quality("by_key").values()) == {"SUCCEEDED"}
+
+
 @pytest.mark.parametrize("kind", [pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table])
 def test_an_annotation_decides_what_a_function_gets_and_it_may_return_any(
     tmp_path: Path, instance: dg.DagsterInstance, kind: Any
