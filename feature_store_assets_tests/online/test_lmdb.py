@@ -19,7 +19,7 @@ tmpfs /tmp tmpfs rw 0 0
 nas:/export /mnt/team\040data nfs4 rw,vers=4.2 0 0
 /dev/sdb1 /mnt/team\040data/local xfs rw 0 0
 //server/share /mnt/share cifs rw 0 0
-host:/home /home/me/remote fuse.sshfs rw 0 0
+host:/home /mnt/me/remote fuse.sshfs rw 0 0
 nas:/hidden /srv nfs rw 0 0
 /dev/sdc1 /srv ext4 rw 0 0
 fs /lustre lustre rw 0 0
@@ -43,7 +43,7 @@ def row(number: int, size: int = 0) -> bytes:
         ("/mnt/team", None),
         ("/mnt/share/x", "cifs"),
         ("/mnt/shared/x", None),
-        ("/home/me/remote/store", "fuse.sshfs"),
+        ("/mnt/me/remote/store", "fuse.sshfs"),
         ("/srv/store", None),
         ("/lustre/x", "lustre"),
         ("/vm", "9p"),
