@@ -214,13 +214,8 @@ def push(
     known = applied.find(new.name)
     group = extended(known)
     # The gate comes before anything is recorded: refused rows leave no trace.
-    written = datetime.now(UTC)
-    schema = TableSchema.of(group)
     table = open_table(group)
-    typed = table.schema if table.exists else schema.with_key_types(data.schema)
-    rows = _with_partition(conform(data, typed, written=written), group)
-    if failures := broken_bounds(rows, group):
-        raise OutOfBounds(group.name, failures)
+    rows = _gated(table, group, data)
     if mode == "append" and group != known and table.exists:
         # Asked again under the commit; here so that refused rows leave no drafts either.
         _unknown(table, rows, table.version(), refuse_changes=True)
@@ -237,19 +232,23 @@ def push(
     table.ensure(data.schema)
     if mode == "overwrite":
         commit = table.replace(rows, None)
-        kept = rows
     else:
-        kept = rows
-
-        def unknown(version: int) -> pa.Table:
-            nonlocal kept
-            kept = _unknown(table, rows, version, refuse_changes=mode == "append")
-            return kept
-
-        commit = table.append(unknown)
+        commit = table.append(
+            lambda version: _unknown(table, rows, version, refuse_changes=mode == "append")
+        )
     partitions = tuple(sorted(map(str, pc.unique(rows[PARTITION]).to_pylist())))
-    duplicates = rows.num_rows - kept.num_rows
-    return group, WriteResult(group.name, kept.num_rows, duplicates, partitions, commit.version)
+    duplicates = rows.num_rows - commit.rows
+    return group, WriteResult(group.name, commit.rows, duplicates, partitions, commit.version)
+
+
+def _gated(table: OfflineTable, group: FeatureGroup, data: pa.Table) -> pa.Table:
+    """Return the rows as the table takes them, or refuse them all."""
+    schema = TableSchema.of(group)
+    typed = table.schema if table.exists else schema.with_key_types(data.schema)
+    rows = _with_partition(conform(data, typed, written=datetime.now(UTC)), group)
+    if failures := broken_bounds(rows, group):
+        raise OutOfBounds(group.name, failures)
+    return rows
 
 
 def _with_partition(rows: pa.Table, group: FeatureGroup) -> pa.Table:

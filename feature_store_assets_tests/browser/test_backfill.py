@@ -102,7 +102,7 @@ def test_the_ui_shows_what_an_author_declared(page: Page, pictures: Path) -> Non
     for job, words in (("snapshot_job", "features"), ("retention_job", "dry_run")):
         page.open(f"/locations/feature_store_assets.definitions/jobs/{job}/playground")
         page.wait_for("Launch Run", words)
-        page.picture(pictures / f"{job}.png")
+    page.picture(pictures / "retention_job.png")
     page.open("/automation")
     page.wait_for("freshness_alerts", "retention_dry_run")
 
