@@ -17,6 +17,7 @@ from feature_store_assets_tests.browser.dagster_ui import PROJECT, Page, browser
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         not (which("chromium") and which("chromedriver")), reason="chromium is not installed"
     ),

@@ -9,6 +9,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table, write_day
@@ -38,6 +39,7 @@ def data_files(table: OfflineTable) -> set[Path]:
     return set(table.path.glob("partition=*/*.parquet"))
 
 
+@pytest.mark.timeout(1200)
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
     """Kill while a data file without its commit is on disk, at least every third time."""
     table = new_table(tmp_path)

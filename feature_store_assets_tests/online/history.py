@@ -1,5 +1,6 @@
-"""A small versioned table in memory, and a store that gives way before each operation."""
+"""A small versioned table in memory, and publishers that go on one operation at a time."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -16,7 +17,8 @@ MOMENT = pa.timestamp("us", "UTC")
 
 # (key, event, created) -> feature; times count days.
 Rows = dict[tuple[int, int, int], int]
-Give = Callable[[], None]
+# Told the name of the operation that comes next.
+Give = Callable[[str], None]
 _Row = TypeVar("_Row")
 
 
@@ -119,7 +121,7 @@ class Watched:
         self.seen: list[int] = []
 
     def version(self) -> int:
-        self._give()
+        self._give("version")
         self.seen.append(self._history.version())
         return self.seen[-1]
 
@@ -137,37 +139,42 @@ class Watched:
         return self._history.rows(version=version, partitions=partitions)
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        self._give()
+        self._give("get")
         return self._store.get(keys)
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         half = len(rows) // 2
-        return sum(self._given(self._store.put, part) for part in (rows[:half], rows[half:]))
+        return sum(self._given("put", self._store.put, part) for part in (rows[:half], rows[half:]))
 
     def replace(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         half = len(rows) // 2
-        return sum(self._given(self._store.replace, part) for part in (rows[:half], rows[half:]))
+        return sum(
+            self._given("replace", self._store.replace, part)
+            for part in (rows[:half], rows[half:])
+        )
 
-    def _given(self, write: Callable[[Sequence[_Row]], int], rows: Sequence[_Row]) -> int:
+    def _given(
+        self, name: str, write: Callable[[Sequence[_Row]], int], rows: Sequence[_Row]
+    ) -> int:
         if not rows:
             return 0
-        self._give()
+        self._give(name)
         return write(rows)
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
-        self._give()
+        self._give("scan")
         return self._store.scan(prefix)
 
     def marks(self, name: bytes) -> dict[str, float]:
-        self._give()
+        self._give("marks")
         return self._store.marks(name)
 
     def mark(self, name: bytes, fields: Mapping[str, float]) -> None:
-        self._give()
+        self._give("mark")
         self._store.mark(name, fields)
 
     def unmark(self, name: bytes, fields: Iterable[str]) -> None:
-        self._give()
+        self._give("unmark")
         self._store.unmark(name, fields)
 
     def delete(self, prefix: bytes) -> int:
@@ -175,3 +182,67 @@ class Watched:
 
     def close(self) -> None:
         self._store.close()
+
+
+class Killed(BaseException):
+    """Ends a publisher where it stands, as SIGKILL does."""
+
+
+class Stepped:
+    """Work in a thread of its own that stands before each operation until it is let on.
+
+    Attributes
+    ----------
+    before
+        The operation that comes next; None once the work is over.
+    """
+
+    def __init__(self, work: Callable[[Give], None]) -> None:
+        self.before: str | None = "start"
+        self._killed = False
+        self._turn, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._body, args=(work,), daemon=True)
+        self._thread.start()
+
+    def _body(self, work: Callable[[Give], None]) -> None:
+        self._turn.acquire()
+        try:
+            work(self._give)
+        except Killed:
+            pass
+        finally:
+            self.before = None
+            self._back.release()
+
+    def _give(self, name: str) -> None:
+        self.before = name
+        self._back.release()
+        self._turn.acquire()
+        if self._killed:
+            raise Killed
+
+    def step(self) -> None:
+        """Do one operation."""
+        self._turn.release()
+        self._back.acquire()
+        if self.before is None:
+            self._thread.join()
+
+    def reach(self, name: str, times: int = 1) -> None:
+        """Go on until the operation of that name comes next, for the first or a later time."""
+        for _ in range(times):
+            self.step()
+            while self.before != name:
+                assert self.before is not None, f"over without another '{name}'"
+                self.step()
+
+    def finish(self, steps: int = 200) -> None:
+        for _ in range(steps):
+            if self.before is None:
+                return
+            self.step()
+        raise AssertionError(f"not over after {steps} steps, before '{self.before}'")
+
+    def kill(self) -> None:
+        self._killed = True
+        self.step()

@@ -156,8 +156,8 @@ def test_a_year_of_partitions_takes_a_handful_of_round_trips(
     days = [f"d{number}" for number in range(365)]
     for number, name in enumerate(days):
         history.commit(name, {(number % 6, number % 8, number): number})
-    trips: list[None] = []
-    watched = Watched(history, store, lambda: trips.append(None))
+    trips: list[str] = []
+    watched = Watched(history, store, trips.append)
     publish(watched, watched, SPACE, days, now=NOW)
     assert len(trips) <= 8
     assert follows(store, history)
@@ -172,7 +172,7 @@ def test_a_table_that_never_rests_is_given_up_with_an_error(
     history.commit("p1", {(1, 1, 1): 0})
     restless = iter(range(1, 10**6))
 
-    def change() -> None:
+    def change(_: str) -> None:
         history.commit("p1", {(1, 1, 1): next(restless)})
 
     watched = Watched(history, store, change)
@@ -181,57 +181,6 @@ def test_a_table_that_never_rests_is_given_up_with_an_error(
     go(history, store, "p0")
     go(history, store, "p1")
     assert follows(store, history)
-
-
-class Killed(BaseException):
-    """Ends a publisher where it stands, as SIGKILL does."""
-
-
-class Schedule:
-    """Runs publishers one step at a time, in an order drawn from a seed."""
-
-    def __init__(self, rolls: random.Random) -> None:
-        self._rolls = rolls
-        self._running: list[tuple[threading.Thread, threading.Semaphore]] = []
-        self._back = threading.Semaphore(0)
-        self._over: set[threading.Thread] = set()
-
-    def start(self, work: Callable[[Callable[[], None]], None], lives: int) -> None:
-        """Begin work that is killed at its step number `lives`."""
-        turn, steps = threading.Semaphore(0), [0]
-
-        def give() -> None:
-            self._back.release()
-            turn.acquire()
-            steps[0] += 1
-            if steps[0] > lives:
-                raise Killed
-
-        def body() -> None:
-            turn.acquire()
-            try:
-                work(give)
-            except Killed:
-                pass
-            finally:
-                self._over.add(threading.current_thread())
-                self._back.release()
-
-        thread = threading.Thread(target=body)
-        thread.start()
-        self._running.append((thread, turn))
-
-    def step(self) -> bool:
-        """Let one of them take one step; False when all are over."""
-        if not self._running:
-            return False
-        chosen = self._rolls.choice(self._running)
-        chosen[1].release()
-        self._back.acquire()
-        if chosen[0] in self._over:
-            chosen[0].join()
-            self._running.remove(chosen)
-        return True
 
 
 def changed(rolls: random.Random, history: History, partition: str) -> Rows:
