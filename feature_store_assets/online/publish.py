@@ -21,8 +21,10 @@ whatever changed later is published later, by someone who finds the mark.
 
 *Doubtful keys are settled, not patched.* Keys of rows that went away, or that a killed publisher
 may have touched, get what the whole table says at one version, whatever stands online, by
-compare-and-swap, unless a later version was written already: then the look is taken again at that.
-The commit number is raised even where the row is right, so that slower settlers leave it alone.
+compare-and-swap. Where that fails, or a later version stands there, the key is another publisher's
+to answer for. Keys once doubtful stay so until the last look; a publisher's own marks of every
+version it looked at tell its follower which they were. The home of a row found right is marked,
+too: for all who look later that key is settled.
 
 Rows of a version that can no longer be read cannot be compared; then every online key of the
 group is doubtful.
@@ -271,11 +273,12 @@ class _Publisher:
         moment = time.time()
         done = [_Mark(home, "published", version, self._token) for home in homes]
         self._store.mark(self._space.prefix, {str(mark): moment for mark in done})
-        # Marks of later versions were not dealt with; a living publisher removes its own.
+        # A living publisher removes its own. None is of a later version: the table's was looked up
+        # after the marks.
         gone = [
             mark
             for mark, written in former.items()
-            if mark.version <= version and (mark.state == "published" or written < moment - _DEAD)
+            if mark.state == "published" or written < moment - _DEAD
         ]
         self._store.unmark(self._space.prefix, map(str, [*self._marked, *gone]))
 
@@ -333,28 +336,23 @@ class _Publisher:
     def _settle(self, doubtful: "pl.DataFrame", version: int) -> bool:
         """Give the doubtful keys what the whole table says at that version.
 
-        True if nothing but commit numbers had to change, and nothing later stood there.
+        True if all of them held it already, at home in partitions that were marked before.
         """
         if not doubtful.height and not self._sweeping:
             return True
-        clean = True
-        while True:
-            puts, swaps, right = self._repairs(doubtful, version)
-            clean = clean and right
-            if self._store.put(puts) + self._store.replace(swaps) == len(puts) + len(swaps):
-                return clean
-            # Another publisher was there between our look and our write: look again.
+        marked = len(self._marked)
+        puts, swaps = self._repairs(doubtful, version)
+        self._store.put(puts)
+        self._store.replace(swaps)
+        return not puts and not swaps and len(self._marked) == marked
 
     def _repairs(
         self, doubtful: "pl.DataFrame", version: int
-    ) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes, bytes]], bool]:
-        """Rows to put, rows to replace, and whether all that changes is commit numbers."""
+    ) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes, bytes]]]:
+        """Rows to put and rows to replace, their homes marked."""
         names, stored, table = self._compared(doubtful, version)
         wanted = dict(self._encoded(table, version))
-        homes: list[Any] = table.column("partition").to_pylist()
-        home = dict(zip(wanted, homes, strict=True))
-        puts, swaps, right = [], [], True
-        touched: set[str] = set()
+        puts, swaps = [], []
         commit, nothing = sortable(version), tombstone(version)
         for name, old in zip(names, stored, strict=True):
             new = wanted.get(name, nothing)
@@ -362,21 +360,15 @@ class _Publisher:
                 if new is nothing:
                     continue
                 puts.append((name, new))
-            elif old[16:24] > commit:
-                right = False
-                continue
-            elif old == new:
-                continue
+            elif old[16:24] > commit or (old[:16] == new[:16] and old[24:] == new[24:]):
+                continue  # a later version's, or right
             else:
                 swaps.append((name, old, new))
-                if old[:16] == new[:16] and old[24:] == new[24:]:
-                    continue
-            right = False
             self._settled[name] = new is nothing
-            if new is not nothing:
-                touched.add(home[name])
-        self._mark(touched, version)
-        return puts, swaps, right
+        # Also of rows that stand there already: what one has looked at, nobody looks at again.
+        homes: list[Any] = table.column("partition").unique().to_pylist()
+        self._mark(homes, version)
+        return puts, swaps
 
     def _compared(
         self, doubtful: "pl.DataFrame", version: int

@@ -149,8 +149,7 @@ class Watched:
     def replace(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         half = len(rows) // 2
         return sum(
-            self._given("replace", self._store.replace, part)
-            for part in (rows[:half], rows[half:])
+            self._given("replace", self._store.replace, part) for part in (rows[:half], rows[half:])
         )
 
     def _given(

@@ -1,15 +1,23 @@
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from feature_store_assets.errors import WriteConflict
 from feature_store_assets.online import OnlineStore
 from feature_store_assets.online.publish import Published, publish
-from feature_store_assets_tests.online.history import SPACE, History, Rows, Watched, day, online
+from feature_store_assets_tests.online.history import (
+    SPACE,
+    Give,
+    History,
+    Rows,
+    Stepped,
+    Watched,
+    day,
+    online,
+)
 
 NOW = day(8)
 IDS = range(6)
@@ -183,17 +191,17 @@ def test_a_table_that_never_rests_is_given_up_with_an_error(
     assert follows(store, history)
 
 
-def changed(rolls: random.Random, history: History, partition: str) -> Rows:
+def changed(rolls: random.Random, history: History, partition: str, keys: int) -> Rows:
     """The partition's rows after a random correction, removal, addition or change of date."""
     versions = history.versions
-    rows = dict(versions[-1].get(partition, {}))
     taken = {row for name, others in versions[-1].items() if name != partition for row in others}
-    for _ in range(rolls.randint(1, 3)):
+    if rolls.random() < 0.5:
         # Rows of the past come back, too.
-        known = [row for version in versions for row in version.get(partition, {})]
-        row = (rolls.randrange(2), rolls.randint(5, 9), rolls.randint(1, 2))
-        if known and rolls.random() < 0.7:
-            row = rolls.choice(known)
+        rows = rolls.choice(versions).get(partition, {})
+        return {row: value for row, value in rows.items() if row not in taken}
+    rows = dict(versions[-1].get(partition, {}))
+    for _ in range(rolls.choice((1, 1, 2, 3))):
+        row = (rolls.randrange(keys), rolls.randint(6, 9), 1)
         if row in rows and rolls.random() < 0.6:
             del rows[row]
         elif row not in taken:
@@ -201,47 +209,54 @@ def changed(rolls: random.Random, history: History, partition: str) -> Rows:
     return rows
 
 
-def interleave(seed: int, store: OnlineStore) -> None:
+def interleave(seed: int, store: OnlineStore) -> None:  # noqa: C901 - one race, told in order
     rolls, history = random.Random(seed), History()
-    schedule = Schedule(rolls)
-    changes: dict[str, int] = {}
-    begun: list[str] = []
-    published: list[tuple[str, int]] = []
+    keys, names = rolls.choice((1, 1, 2)), PARTITIONS[: rolls.choice((1, 2, 2, 3))]
+    running: dict[Stepped, tuple[int, list[str]]] = {}
+    # When each partition was changed, or left by a killed publish: a later one has to follow.
+    due: dict[str, int] = {}
     store.delete(SPACE.prefix)
 
-    def publisher(partitions: list[str]) -> Callable[[Callable[[], None]], None]:
-        def work(give: Callable[[], None]) -> None:
+    def begin(partitions: list[str], moment: int) -> Stepped:
+        def work(give: Give) -> None:
             watched = Watched(history, store, give)
             publish(watched, watched, SPACE, partitions, now=NOW)
-            for name in partitions:
-                published.append((name, watched.seen[0]))
-                begun.remove(name)
 
-        return work
+        publisher = Stepped(work)
+        running[publisher] = moment, partitions
+        publisher.reach("version")
+        publisher.step()
+        return publisher
 
-    for _ in range(rolls.randint(3, 12)):
-        partition = rolls.choice(PARTITIONS)
-        changes[partition] = history.commit(partition, changed(rolls, history, partition))
-        partitions = rolls.sample(PARTITIONS, rolls.choice((1, 1, 1, 2, 3)))
-        if rolls.random() < 0.6 and partition not in partitions:
-            partitions[0] = partition
-        if rolls.random() < 0.85:
-            begun += partitions
-            schedule.start(
-                publisher(partitions), rolls.choice((10**6, 10**6, rolls.randint(1, 14)))
-            )
-        for _ in range(rolls.choice((0, 1, 3, 6, 10, 16))):
-            schedule.step()
-    while schedule.step():
-        pass
-    # What nobody published after its last change, and what killed publishers left, follows;
-    # nothing else does.
-    late = {
-        name
-        for name, version in changes.items()
-        if not any(other == name and start >= version for other, start in published)
-    }
-    for name in sorted(late | set(begun), key=lambda _: rolls.random()):
+    def go_on(publisher: Stepped, steps: int) -> None:
+        for _ in range(steps):
+            publisher.step()
+            if publisher.before is None:
+                began, partitions = running.pop(publisher)
+                for name in partitions:
+                    if due.get(name, began) < began:
+                        del due[name]
+                return
+
+    for moment in range(rolls.randint(6, 24)):
+        kind = rolls.random()
+        if kind < 0.35:
+            name = rolls.choice(names)
+            history.commit(name, changed(rolls, history, name, keys))
+            due[name] = moment
+        elif kind < 0.6 or not running:
+            partitions = rolls.sample(names, min(len(names), rolls.choice((1, 1, 1, 2, 3))))
+            go_on(begin(partitions, moment), rolls.choice((999, rolls.randint(1, 14))))
+        elif kind < 0.93:
+            go_on(rolls.choice(list(running)), rolls.choice((1, 2, 3, 4, 6, 999)))
+        else:
+            killed = rolls.choice(list(running))
+            due |= dict.fromkeys(running.pop(killed)[1], moment)
+            killed.kill()
+    while running:
+        go_on(rolls.choice(list(running)), rolls.choice((1, 3, 999)))
+    # What nobody published since is published now; nothing else is.
+    for name in rolls.sample(sorted(due), len(due)):
         go(history, store, name)
     assert online(store, IDS) == history.answer(NOW), f"seed {seed}"
 
