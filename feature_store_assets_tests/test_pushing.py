@@ -291,13 +291,13 @@ def test_a_data_root_that_is_no_folder_is_refused_before_anything_is_recorded(
     (tmp_path / "file").write_text("")
     registry = f"sqlite:///{tmp_path / 'registry.db'}"
     online = f"lmdb://{tmp_path / 'online'}"
-    with (
-        new_store(tmp_path / "file", registry_url=registry, online_store_uri=online) as store,
-        pytest.raises(StorageUnusable, match="FEATURE_STORE_STORAGE_PATH"),
-        warnings.catch_warnings(action="ignore"),
-    ):
-        store.write_features([row("u1", 0, age=1)], "people")
-    assert store.groups() == []
+    with new_store(tmp_path / "file", registry_url=registry, online_store_uri=online) as store:
+        with (
+            pytest.raises(StorageUnusable, match="FEATURE_STORE_STORAGE_PATH"),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            store.write_features([row("u1", 0, age=1)], "people")
+        assert store.groups() == []
 
 
 def test_rows_that_could_not_be_published_are_not_written(tmp_path: Path) -> None:
