@@ -20,6 +20,7 @@ from feature_store_assets.online.row import HEAD
 _T = TypeVar("_T")
 
 _MAP_SIZE = 1 << 30  # address space, not disk: the file grows as it is written
+_OPENINGS = 100
 _READERS = 512
 _CHUNK = 20_000  # rows per write transaction: other processes get their turn in between
 _NETWORK = {
@@ -75,9 +76,18 @@ class _Environment:
 
     def _open(self) -> None:
         import lmdb
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
+        # Another process may grow the map between our look at its size and our first look inside.
+        opening = Retrying(
+            stop=stop_after_attempt(_OPENINGS),
+            retry=retry_if_exception_type(lmdb.MapResizedError),
+            reraise=True,
+        )
         try:
-            env = lmdb.open(self.path, map_size=_MAP_SIZE, max_readers=_READERS, metasync=False)
+            env = opening(
+                lmdb.open, self.path, map_size=_MAP_SIZE, max_readers=_READERS, metasync=False
+            )
             env.reader_check()  # the slots of processes that were killed
         except lmdb.Error as error:
             raise StorageUnusable(self.path, str(error)) from error
