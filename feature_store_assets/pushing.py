@@ -24,6 +24,7 @@ from feature_store_assets.errors import (
     WrittenByDagster,
     suggestion,
 )
+from feature_store_assets.offline.frames import FeatureTable
 from feature_store_assets.offline.schema import (
     CREATED,
     PARTITION,
@@ -36,8 +37,6 @@ from feature_store_assets.quality.bounds import broken_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import polars as pl
 
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.applied import Applied
@@ -275,15 +274,14 @@ def _unknown(
     facts = [*table.keys, table.timestamp]
     # Another writer may have added a feature since these rows were read: it stays null in them.
     features = [name for name, _ in table.features if name in rows.column_names]
-    incoming = _frame(rows).with_row_index("__row")
-    stored = _frame(
-        table.read(
-            [*facts, CREATED, *features],
-            partitions=incoming[PARTITION].unique().to_list(),
-            entities=incoming.select(table.keys).unique(),
-            version=version,
-        )
+    incoming = FeatureTable(rows).to_polars().with_row_index("__row")
+    held = table.read(
+        [*facts, CREATED, *features],
+        partitions=incoming[PARTITION].unique().to_list(),
+        entities=incoming.select(table.keys).unique(),
+        version=version,
     )
+    stored = FeatureTable(held).to_polars()
     then = {name: f"__{name}" for name in (CREATED, *features)}
     same = pl.all_horizontal(
         pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(then[name])) for name in features)
@@ -316,11 +314,3 @@ def _unknown(
             pl.max_horizontal(CREATED, later).alias(CREATED)
         )
     return new.select(rows.column_names).to_arrow().cast(rows.schema)
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    import polars as pl
-
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame

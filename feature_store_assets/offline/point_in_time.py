@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from feature_store_assets.errors import NaiveTimestamps, SpineError, suggestion
+from feature_store_assets.offline.frames import FeatureTable
 from feature_store_assets.offline.reading import ROW, gather, scan
 from feature_store_assets.offline.schema import CREATED, UTC_MICROSECONDS, arrow_type, typed_keys
 
@@ -154,11 +155,8 @@ def _lookup(spine: pa.Table, moments: pa.ChunkedArray[Any], asked: Lookup) -> pa
 
 def _questions(spine: pa.Table, moments: pa.ChunkedArray[Any], table: OfflineTable) -> pl.DataFrame:
     """Return keys, moment and position of each spine row, keys typed as the table has them."""
-    import polars as pl
-
-    frame = pl.from_arrow(typed_keys(spine, table.schema, "spine").append_column(_T, moments))
-    assert isinstance(frame, pl.DataFrame)
-    return frame.with_row_index(_SPINE)
+    typed = typed_keys(spine, table.schema, "spine").append_column(_T, moments)
+    return FeatureTable(typed).to_polars().with_row_index(_SPINE)
 
 
 def _winners(

@@ -23,6 +23,7 @@ from feature_store_assets.errors import (
     SpineError,
     suggestion,
 )
+from feature_store_assets.offline.frames import FeatureTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -291,8 +292,7 @@ def _refuse_duplicates(table: pa.Table, schema: TableSchema) -> None:
     import polars as pl
 
     unique = [*schema.key_names, schema.timestamp, CREATED]
-    frame = pl.from_arrow(table.select(unique))
-    assert isinstance(frame, pl.DataFrame)
+    frame = FeatureTable(table.select(unique)).to_polars()
     if frame.n_unique() == frame.height:
         return
     repeated = frame.with_row_index("row").filter(~pl.struct(unique).is_first_distinct())
