@@ -12,7 +12,7 @@ from deltalake import WriterProperties, write_deltalake
 
 from bench.measuring import Row, aim, in_turn, versus
 from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.point_in_time import Lookup, join
+from feature_store_assets.offline.point_in_time import Join, Lookup
 from feature_store_assets.offline.schema import CREATED, PARTITION, TableSchema, conform
 
 KEY, TIME = "customer_id", "event_timestamp"
@@ -133,7 +133,7 @@ def join_to_spine(folder: Path) -> Iterator[Row]:
 
     def ours() -> pa.Table:
         lookup = Lookup(table, dict(zip(features, features, strict=True)), ttl)
-        return join(asked, [lookup], timestamp="asked_at")
+        return Join(asked, [lookup], timestamp="asked_at").table()
 
     whole = _whole_rows(spine, files, features, ttl)
     keys_first = _keys_first(spine, files, features, ttl)

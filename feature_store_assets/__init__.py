@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.group import FeatureGroup as FeatureGroup
     from feature_store_assets.declaration.group import Window as Window
     from feature_store_assets.declaration.group import feature_group as feature_group
+    from feature_store_assets.declaration.request import RequestFeature as RequestFeature
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
     from feature_store_assets.offline.frames import FeatureTable as FeatureTable
@@ -38,6 +39,7 @@ _HOME = {
     "FeatureTable": "offline.frames",
     "FeatureType": "pushing",
     "FeatureView": "declaration.view",
+    "RequestFeature": "declaration.request",
     "Window": "declaration.group",
     "expect": "declaration.expect",
     "feature_group": "declaration.group",

@@ -369,7 +369,7 @@ def _key_types(
 ) -> dict[str, str]:
     """Return the join keys of a group or view, with their types."""
     types: dict[str, str] = {}
-    for chosen in store.applied.resolve(name, features):
+    for chosen in store.applied.resolve(name, features).parts:
         table, entity = store.table(chosen.group), chosen.group.entity
         stored = dict(table.schema.keys) if table.exists else {}
         for key, kind in zip(entity.join_keys, entity.key_types, strict=True):

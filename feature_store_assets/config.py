@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from feature_store_assets.errors import ConfigError, suggestion
@@ -35,6 +35,8 @@ class FeatureStoreConfig(BaseSettings):
         A SQLAlchemy URL; by default SQLite inside the data root.
     max_parallel_operations
         How many groups of one join are read side by side.
+    memory_limit
+        About how much memory a join may take beside its spine: bytes, or text such as `"4GB"`.
     retention_days
         For groups that declare no retention of their own; None keeps everything.
     time_travel_days
@@ -57,6 +59,7 @@ class FeatureStoreConfig(BaseSettings):
     online_store_uri: SecretStr | None = None
     registry_url: SecretStr | None = None
     max_parallel_operations: int = Field(default=2, ge=1, le=64)
+    memory_limit: ByteSize | None = Field(default=None, ge=1 << 26)
     retention_days: int | None = Field(default=None, ge=1)
     time_travel_days: int = Field(default=30, ge=1)
     notify: Annotated[tuple[SecretStr, ...], NoDecode] = ()

@@ -6,20 +6,24 @@ FeatureStoreError
 │   └── UnknownExpectation                no Great Expectations check has that name or argument
 ├── NotFound (KeyError)                   a name that nothing has
 │   ├── EntityNotFound  FeatureNotFound  GroupNotFound  ViewNotFound
-│   ├── SnapshotNotFound
+│   ├── SnapshotNotFound  TrainingSetNotFound
 │   └── VersionExpired                    the tables of that instant are gone
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
 │   ├── NullKeys  DuplicateRows  ChangedFacts
 │   ├── NaiveTimestamps  OutsideWindow  OutOfBounds
-│   └── SpineError                        a spine without its keys or its timestamp
+│   ├── SpineError                        a spine without its keys or its timestamp
+│   └── AnswerTooLarge (MemoryError)      a join that the memory limit does not allow
 ├── WriteRefused (RuntimeError)           the write may not happen; nothing was written
 │   ├── WrittenByDagster                  the group is computed by its asset
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
-│   └── NameTaken                         a snapshot of that name exists
+│   └── NameTaken                         a snapshot or training set of that name exists
 ├── WriteConflict (RuntimeError)          other writers won every retry
 ├── PartitionsRejected (RuntimeError)     the quality gate kept partitions out
+├── TrainingSetChanged (RuntimeError)     stored files are not what was written
+├── NotReproduced (RuntimeError)          the same question got another answer
+├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
 └── StoreUnavailable (OSError)            a store cannot be used here and now
     ├── OnlineStoreUnavailable (ConnectionError)
     ├── StorageUnusable                   the data root is not writable, or not a local disk
@@ -156,6 +160,15 @@ class SnapshotNotFound(NotFound):
         super().__init__(f"No snapshot is named '{name}'." + suggestion(name, known) + hint)
 
 
+class TrainingSetNotFound(NotFound):
+    """No training set has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else " There are none yet: make one with `create_training_set`."
+        super().__init__(f"No training set is named '{name}'." + suggestion(name, known) + hint)
+
+
 class VersionExpired(NotFound):
     """The table as of that instant or version can no longer be read."""
 
@@ -271,6 +284,17 @@ class SpineError(DataError):
     """A spine that cannot be joined: no timestamp, no key, a clashing column."""
 
 
+class AnswerTooLarge(DataError, MemoryError):
+    """A join that the memory limit does not allow; nothing was read."""
+
+    def __init__(self, rows: int, needed: int, limit: int) -> None:
+        super().__init__(
+            f"Joining {rows:,} rows takes about {needed / 1e9:.1f} GB of memory, more than "
+            f"memory_limit ({limit / 1e9:.1f} GB). Give out='features.parquet' to write the answer "
+            f"piece by piece, or raise the limit."
+        )
+
+
 class WriteRefused(FeatureStoreError, RuntimeError):
     """The write may not happen; nothing was written."""
 
@@ -307,10 +331,10 @@ class BreakingChange(WriteRefused):
 
 
 class NameTaken(WriteRefused):
-    """Snapshots are immutable: a name is given once."""
+    """Snapshots and training sets are immutable: a name is given once."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"A snapshot named '{name}' exists already, and snapshots never change.")
+    def __init__(self, name: str, kind: str = "snapshot") -> None:
+        super().__init__(f"A {kind} named '{name}' exists already, and {kind}s never change.")
 
 
 class WriteConflict(FeatureStoreError, RuntimeError):
@@ -335,6 +359,33 @@ class PartitionsRejected(FeatureStoreError, RuntimeError):
             f"quarantine; {committed} good partition(s) were committed. Correct the data, then "
             f"materialize the rejected ones again:{listed}{more}"
         )
+
+
+class TrainingSetChanged(FeatureStoreError, RuntimeError):
+    """Files of a training set are not what was written."""
+
+    def __init__(self, name: str, files: Sequence[str]) -> None:
+        super().__init__(
+            f"Training set '{name}' is not what was written: {', '.join(files)}. Restore it from a "
+            f"backup, or create another one under a new name."
+        )
+
+
+class NotReproduced(FeatureStoreError, RuntimeError):
+    """Joining a training set again from its pinned tables gave other values."""
+
+    def __init__(self, name: str, columns: Sequence[str], causes: Sequence[str]) -> None:
+        why = f" Since then changed: {'; '.join(causes)}." if causes else ""
+        super().__init__(
+            f"Joining training set '{name}' again gave other values of {_listed(columns)}.{why}"
+        )
+
+
+class FunctionFailed(FeatureStoreError, RuntimeError):
+    """A request-time function is gone, raised, or returned what it may not."""
+
+    def __init__(self, feature: str, function: str, reason: str) -> None:
+        super().__init__(f"'{feature}' cannot be computed: '{function}' {reason}.")
 
 
 class StoreUnavailable(FeatureStoreError, OSError):

@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.errors import (
-    DataError,
-    FeatureNotFound,
-)
+from feature_store_assets.errors import DataError, FeatureNotFound
+from feature_store_assets.historical import Historical, Options, read_spine
 from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.frames import FeatureTable, arrow_table
-from feature_store_assets.offline.point_in_time import Known, Lookup, join
-from feature_store_assets.offline.schema import CREATED, TableSchema, typed_keys
+from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
+from feature_store_assets.offline.schema import TableSchema, typed_keys
+from feature_store_assets.offline.sql import query
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.query import Part, Query
@@ -32,17 +31,26 @@ from feature_store_assets.pushing import (
     pushed_group,
     register,
 )
-from feature_store_assets.registry.applied import Applied, Change, Chosen, Declared
+from feature_store_assets.registry.applied import Applied, Change, Declared
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.training_sets import TrainingSetTable
 from feature_store_assets.snapshots import Snapshots
+from feature_store_assets.training.manifest import Recipe
+from feature_store_assets.training.sets import TrainingSets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
     import polars as pl
+    import pyarrow as pa
+
+    from feature_store_assets.declaration.view import FeatureView
+    from feature_store_assets.offline.point_in_time import Known
+    from feature_store_assets.training.splitting import Split
+    from feature_store_assets.training.stored import TrainingSet
 
 # How long a prepared online read is used before the registry is asked again.
 _PREPARED_SECONDS = 5.0
@@ -213,7 +221,7 @@ class FeatureStore:
     def _reach_online(self, group: FeatureGroup) -> None:
         """Refuse before anything is written where the rows could not be published."""
         if group.online and not group.materialized:
-            self.online.marks(_space(group).prefix)
+            self.online.marks(KeySpace.of(group).prefix)
 
     def _partitions_before(self, name: str) -> list[str]:
         """The partitions that an overwrite empties: their rows are taken back online."""
@@ -255,21 +263,17 @@ class FeatureStore:
             if name not in group.feature_names:
                 raise FeatureNotFound(name, group.name, group.feature_names)
         table = self._existing(group)
-        rows = table.read(
-            [*table.keys, table.timestamp, CREATED, *names],
+        facts = table.facts(
+            names,
+            revised=group.revised,
             start=start_time and start_time.astimezone(UTC),
             end=end_time and end_time.astimezone(UTC),
             partitions=partitions,
             entities=None if entities is None else _entities(entities, table),
             version=self.snapshots.version(group, table, as_of),
-        )
-        frame = FeatureTable(rows).to_polars().sort(CREATED, maintain_order=True)
-        newest = frame.unique([*table.keys, table.timestamp], keep="last", maintain_order=True)
-        shown = newest.drop(CREATED).sort(table.timestamp, *table.keys)
-        wanted = rows.schema.remove(rows.schema.get_field_index(CREATED))
-        return FeatureTable(
-            shown.head(shown.height if limit is None else limit).to_arrow().cast(wanted)
-        )
+        ).sort(table.timestamp, *table.keys)
+        shown = facts if limit is None else facts.head(limit)
+        return FeatureTable(table.arrow(shown.collect()))
 
     def _existing(self, group: FeatureGroup) -> OfflineTable:
         table = self.table(group)
@@ -292,6 +296,7 @@ class FeatureStore:
         as_of: str | datetime | None = None,
         known: Known | None = None,
         full_feature_names: bool = False,
+        out: str | Path | None = None,
     ) -> FeatureTable:
         """Join features to a spine as they were known at each row's time.
 
@@ -300,7 +305,9 @@ class FeatureStore:
         features
             A view (or its name), a group, or a list of `"group.feature"`.
         spine
-            Any dataframe: entity keys, a timestamp with a zone, labels and whatever else.
+            Entity keys, a timestamp with a zone, the view's request values, labels and whatever
+            else: any dataframe, the path of a Parquet file or a folder of them, or a query as
+            `sql` takes it.
         timestamp
             The spine's time column.
         ttl
@@ -313,57 +320,118 @@ class FeatureStore:
             stand; the default of the others. An instant: rows recorded by then.
         full_feature_names
             Name the columns `group__feature`.
+        out
+            Write the answer to this Parquet file, piece by piece within `memory_limit`, and
+            return a handle that reads it when asked. A file of that name is replaced.
 
         Returns
         -------
         The spine's rows in their order with their own columns, then the features; null where
         nothing was known, or nothing within the ttl.
         """
-        lookups = [
-            self._lookup(chosen, ttl, as_of, known, full_names=full_feature_names)
-            for chosen in self.applied.resolve(features)
-        ]
-        return FeatureTable(
-            join(
-                arrow_table(spine),
-                lookups,
-                timestamp=timestamp,
-                parallel=self.config.max_parallel_operations,
-            )
+        options = Options(timestamp, ttl, as_of, known, full_feature_names)
+        historical = self._historical(features, options)
+        rows = read_spine(spine, self._sql)
+        if out is None:
+            return FeatureTable(historical.table(rows))
+        path = Path(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pieces = historical.pieces(rows, path.parent)
+        return write_parquet(path, pieces, compression=self.config.compression)
+
+    def _historical(self, features: Any, options: Options) -> Historical:
+        asked = self.applied.resolve(features)
+        return Historical.of(asked, options, self._existing, self.snapshots, self.config)
+
+    def sql(self, query: str, *, as_of: str | datetime | None = None) -> FeatureTable:
+        """Answer a SELECT over the feature groups, for exploration; nothing can be written.
+
+        Parameters
+        ----------
+        query
+            In the dialect of Polars. Each group is a table of what `read_features` returns.
+        as_of
+            A snapshot's name, or an instant within time travel.
+        """
+        return FeatureTable(self._sql(query, as_of))
+
+    def _sql(self, text: str, as_of: str | datetime | None = None) -> pa.Table:
+        def scan(group: FeatureGroup) -> pl.LazyFrame:
+            table = self._existing(group)
+            version = self.snapshots.version(group, table, as_of)
+            return table.facts(version=version, revised=group.revised)
+
+        return query(text, {group.name: partial(scan, group) for group in self.groups()})
+
+    # Training sets
+
+    def create_training_set(
+        self,
+        features: Any,
+        spine: Any,
+        name: str,
+        *,
+        split: Split | None = None,
+        split_by: str | Sequence[str] | None = None,
+        seed: int = 0,
+        label: str | None = None,
+        timestamp: str = "event_timestamp",
+        ttl: timedelta | None = None,
+        as_of: str | datetime | None = None,
+        known: Known | None = None,
+        full_feature_names: bool = False,
+        description: str = "",
+        created_by: str = "",
+    ) -> TrainingSet:
+        """Join features to a spine and keep the rows, with all it takes to make them again.
+
+        Parameters
+        ----------
+        features, spine, timestamp, ttl, as_of, known, full_feature_names
+            As `get_historical_features` takes them. The table versions are pinned.
+        name
+            Given once: training sets never change.
+        split
+            Shares drawn at random, `{"train": 0.8, "test": 0.2}`, or the instants before which
+            rows lie, `{"train": datetime(...), "test": None}`; by default one part, `"all"`.
+        split_by
+            Rows equal in these columns stay in one part.
+        seed
+            Draws the same parts again.
+        label
+            The spine's column to be learnt.
+        description, created_by
+            Kept in the manifest.
+        """
+        options = Options(timestamp, ttl, as_of, known, full_feature_names)
+        return self._training_sets.create(
+            name,
+            self._historical(features, options),
+            read_spine(spine, self._sql),
+            Recipe(split, split_by, seed, label, description, created_by),
+            self._rejoin,
         )
 
-    def _lookup(
-        self,
-        chosen: Chosen,
-        ttl: timedelta | None,
-        as_of: str | datetime | None,
-        known: Known | None,
-        *,
-        full_names: bool,
-    ) -> Lookup:
-        group = chosen.group
-        table = self._existing(group)
-        if isinstance(known, str) and known not in ("event", "latest"):
-            raise DataError(f"known is 'event', 'latest' or an instant, not '{known}'.")
-        if known == "event" and group.created is None:
-            raise DataError(
-                f"'{group.name}' does not say when its rows were recorded, so known='event' would "
-                f"hide every backfilled row. Declare created='<column>' on it, or use "
-                f"known='latest'."
-            )
-        names = {
-            stored: f"{group.name}__{shown}" if full_names else shown
-            for stored, shown in chosen.features.items()
-        }
-        return Lookup(
-            table,
-            names,
-            group.ttl if ttl is None else ttl,
-            known.astimezone(UTC)
-            if isinstance(known, datetime)
-            else known or ("latest" if group.created is None else "event"),
-            self.snapshots.version(group, table, as_of),
+    def training_set(self, name: str) -> TrainingSet:
+        """Return a training set that was created before."""
+        return self._training_sets.get(name, self._rejoin)
+
+    def training_sets(self) -> list[str]:
+        """Return the names of the training sets."""
+        return [recorded.name for recorded in self._training_sets.table.all()]
+
+    @property
+    def _training_sets(self) -> TrainingSets:
+        return TrainingSets(
+            self.config.root / "training",
+            TrainingSetTable(self._database),
+            self.snapshots.pins,
+            self.config.compression,
         )
+
+    def _rejoin(self, view: FeatureView, manifest: Mapping[str, Any]) -> Historical:
+        options = Options(manifest["timestamp"], full_feature_names=manifest["full_feature_names"])
+        return self._historical(view, options).pinned(manifest["groups"])
 
     def create_snapshot(
         self, features: Any, name: str, *, description: str = "", created_by: str = ""
@@ -383,7 +451,7 @@ class FeatureStore:
         groups = {
             (chosen.group.name, chosen.group.version): chosen.group
             for each in asked
-            for chosen in self.applied.resolve(each)
+            for chosen in self.applied.resolve(each).parts
         }
         self.snapshots.create(
             name,
@@ -409,7 +477,7 @@ class FeatureStore:
     ) -> Published:
         """Make the online rows of a group follow partitions of its table."""
         table = self._existing(group)
-        return publish(table, self.online, _space(group), list(partitions), now=now)
+        return publish(table, self.online, KeySpace.of(group), list(partitions), now=now)
 
     def get_online_features(
         self,
@@ -428,7 +496,8 @@ class FeatureStore:
             A view or group, by name or as declared, or a list of `"group.feature"`.
         entity_ids
             Values of the one join key; tuples of several; or dicts by join key, as a view over
-            groups with different keys needs them.
+            groups with different keys needs them, and one with request values, which stand there
+            too.
         features
             Only these.
         at
@@ -450,12 +519,17 @@ class FeatureStore:
         prepared = self._prepared.get(key)
         if prepared is not None and prepared[0] > time.monotonic():
             return prepared[1]
-        chosen = self.applied.resolve(what, features)
-        for each in chosen:
+        asked = self.applied.resolve(what, features)
+        for each in asked.parts:
             if not each.group.online:
                 raise DataError(f"'{each.group.name}' is not served: declare online=True on it.")
-        owner = what if isinstance(what, str) else getattr(what, "name", "this list of features")
-        query = Query(owner, [_part(each) for each in chosen])
+        query = Query(
+            asked.owner,
+            [Part.of(each.group, each.features) for each in asked.parts],
+            computed=asked.computed,
+            request=asked.request,
+            shown=asked.shown,
+        )
         self._prepared[key] = (time.monotonic() + _PREPARED_SECONDS, query)
         return query
 
@@ -463,18 +537,3 @@ class FeatureStore:
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:
     """Return entity keys, typed as the table has them."""
     return FeatureTable(typed_keys(arrow_table(entities), table.schema, "entities")).to_polars()
-
-
-def _space(group: FeatureGroup) -> KeySpace:
-    return KeySpace(group.name, group.version, 0)
-
-
-def _part(chosen: Chosen) -> Part:
-    group = chosen.group
-    return Part(
-        _space(group),
-        group.entity.join_keys,
-        tuple((feature.name, feature.dtype) for feature in group.features),
-        chosen.features,
-        group.ttl,
-    )

@@ -17,7 +17,8 @@ instants = st.builds(
 ttls = st.one_of(st.none(), st.integers(0, 20).map(lambda hours: timedelta(hours=hours)))
 KEY_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int64": st.integers(0, 2),
-    "string": st.sampled_from(["a", "b", "1", ""]),
+    "string": st.sampled_from(["a", "b", "1", "", "6f2c1e0a-7b54-4c8f-9d3e-2a1b0c9d8e7f"]),
+    "timestamp[us, UTC]": st.sampled_from([START, START + MICROSECOND]),
     "date32": st.sampled_from([date(2024, 3, 30), date(2024, 3, 31)]),
 }
 values = st.fixed_dictionaries(

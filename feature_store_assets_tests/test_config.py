@@ -27,6 +27,7 @@ def test_every_setting_has_a_default() -> None:
         "online_store_uri": None,
         "registry_url": None,
         "max_parallel_operations": 2,
+        "memory_limit": None,
         "retention_days": None,
         "time_travel_days": 30,
         "notify": (),

@@ -51,6 +51,16 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (lambda: errors.SnapshotNotFound("s1", ["s2"]), "snapshot is named 's1'. .* 's2'?"),
         (lambda: errors.SnapshotNotFound("s1", []), "none yet: run the `snapshot_job`, or"),
     ],
+    "TrainingSetNotFound": [
+        (
+            lambda: errors.TrainingSetNotFound("t1", ["t2"]),
+            "No training set is named 't1'. Did you mean 't2'?",
+        ),
+        (
+            lambda: errors.TrainingSetNotFound("t1", []),
+            "none yet: make one with `create_training_set`.",
+        ),
+    ],
     "VersionExpired": [
         (
             lambda: errors.VersionExpired("g", NOON, "s1"),
@@ -107,6 +117,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         )
     ],
     "SpineError": [(lambda: errors.SpineError("No key."), "No key.")],
+    "AnswerTooLarge": [
+        (
+            lambda: errors.AnswerTooLarge(5_000_000, 12_345_678_901, 4_000_000_000),
+            r"5,000,000 rows takes about 12.3 GB .*memory_limit \(4.0 GB\). Give out='feat",
+        )
+    ],
     "WriteRefused": [(lambda: errors.WriteRefused("Not now."), "Not now.")],
     "WrittenByDagster": [
         (lambda: errors.WrittenByDagster("g"), "'g' is computed .*`feature-store materialize g`")
@@ -123,7 +139,13 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "'g' version 1 .*: x is removed. Declare version=2, a new table.",
         )
     ],
-    "NameTaken": [(lambda: errors.NameTaken("s"), "named 's' exists already.*never change")],
+    "NameTaken": [
+        (lambda: errors.NameTaken("s"), "A snapshot named 's' exists already.*never change"),
+        (
+            lambda: errors.NameTaken("s", "training set"),
+            "A training set named 's' exists already, and training sets never change.",
+        ),
+    ],
     "WriteConflict": [
         (lambda: errors.WriteConflict("g", 20), "'g' was not written: 20 attempts.*Run it again")
     ],
@@ -136,6 +158,25 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             lambda: errors.PartitionsRejected("g", {str(n): ["no"] for n in range(25)}, 0),
             "25 partition(.|\n)*and 5 more$",
         ),
+    ],
+    "TrainingSetChanged": [
+        (
+            lambda: errors.TrainingSetChanged("t", ["a.parquet is missing", "b has other content"]),
+            "'t' is not what was written: a.parquet is missing, b has other content. Restore it",
+        )
+    ],
+    "NotReproduced": [
+        (
+            lambda: errors.NotReproduced("t", ["x", "y"], ["numpy 2.0 -> 2.1", "m:f"]),
+            "'t' again gave other values of 'x', 'y'. Since then changed: numpy 2.0 -> 2.1; m:f.$",
+        ),
+        (lambda: errors.NotReproduced("t", ["x"], []), "other values of 'x'.$"),
+    ],
+    "FunctionFailed": [
+        (
+            lambda: errors.FunctionFailed("near", "m:near", "raised KeyError"),
+            "'near' cannot be computed: 'm:near' raised KeyError.$",
+        )
     ],
     "StoreUnavailable": [(lambda: errors.StoreUnavailable("Away."), "Away.")],
     "OnlineStoreUnavailable": [

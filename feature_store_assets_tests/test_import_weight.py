@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from feature_store_assets.declaration.feature import Feature
+from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets_tests import functions
 from feature_store_assets_tests.stores import new_store, pushed, row
 
 NEVER = {"dagster", "great_expectations", "pandas", "pyspark", "torch"}
@@ -38,7 +40,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("weight")
     with new_store(folder) as store:
         group = pushed("g", Feature("x", "int64"))
-        store.apply(group, FeatureView("v", [group]))
+        size = RequestFeature("size", "int64", functions.letters)
+        computing = FeatureView("c", [group], request={"text": "string"}, computed=[size])
+        store.apply(group, FeatureView("v", [group]), computing)
         store.write_features([row("u", 0, x=1)], "g")
         store.create_snapshot("v", "s")
         return str(store.config.root)
@@ -53,7 +57,9 @@ def test_importing_the_store_loads_no_engine() -> None:
 
 
 def test_declaring_loads_neither_dagster_nor_an_engine() -> None:
-    names = "Entity, Feature, FeatureGroup, FeatureView, Window, expect, feature_group"
+    names = (
+        "Entity, Feature, FeatureGroup, FeatureView, RequestFeature, Window, expect, feature_group"
+    )
     assert loaded(f"from feature_store_assets import {names}") == set()
 
 
@@ -76,6 +82,7 @@ def test_reading_offline_loads_neither_dagster_nor_great_expectations_nor_pandas
     "read",
     [
         "store.get_online_features('g', ['u'])['u'] == {'x': 1}",
+        "store.get_online_features('c', ['u'], ['x'])['u'] == {'x': 1}",
         "store.get_online_features('v', ['u'], include_status=True)['u']['values'] == {'x': 1}",
     ],
 )

@@ -288,7 +288,7 @@ def test_a_spine_that_cannot_be_joined_says_why(travel: FeatureStore) -> None:
     refused(SpineError, "'user_id' of the spine is string; 'users' has int64", user_id="1")
     refused(SpineError, "'event_timestamp' of the spine is string", event_timestamp="2024-01-01")
     refused(NaiveTimestamps, "'the spine' have no time zone", event_timestamp=datetime(2024, 1, 1))  # noqa: DTZ001  # the case
-    with pytest.raises(DataError, match="A str is no dataframe"):
+    with pytest.raises(SpineError, match=r"There is no 'spine\.parquet' to take the spine from"):
         travel.get_historical_features("users", "spine.parquet")
 
 

@@ -44,11 +44,15 @@ class Window:
 
 @dataclass(frozen=True)
 class Selection:
-    """Features of one group as a view takes them: (stored name, name in the view)."""
+    """Features of one group as a view takes them: (stored name, name in the view).
+
+    `types` are theirs, in this order, as long as the group is at hand: they are not stored.
+    """
 
     group: str
     version: int
     features: tuple[tuple[str, str], ...]
+    types: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def rename(self, names: Mapping[str, str]) -> Self:
         """Give features other names in the view: `{"stored": "in the view"}`."""
@@ -197,6 +201,11 @@ class FeatureGroup:
         return self.partitions is None or self.partitions.kind != "calendar"
 
     @property
+    def revised(self) -> bool:
+        """Whether a fact, (keys, event timestamp), may be stored more than once."""
+        return self.created is not None or not self.materialized or bool(self.partition_by)
+
+    @property
     def feature_names(self) -> list[str]:
         return [feature.name for feature in self.features]
 
@@ -220,9 +229,12 @@ class FeatureGroup:
         raise FeatureNotFound(name, self.name, self.feature_names)
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Selection:
-        chosen = (names,) if isinstance(names, str) else names
+        chosen = [self.feature(name) for name in ((names,) if isinstance(names, str) else names)]
         return Selection(
-            self.name, self.version, tuple((self.feature(name).name, name) for name in chosen)
+            self.name,
+            self.version,
+            tuple((feature.name, feature.name) for feature in chosen),
+            tuple(feature.dtype for feature in chosen),
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

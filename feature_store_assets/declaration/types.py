@@ -1,9 +1,15 @@
 """The types a feature may have, and the spellings that mean them."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from functools import cache
+from typing import TYPE_CHECKING
 
 from feature_store_assets.errors import DeclarationError, suggestion
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCALARS = ("int64", "float64", "bool", "string", "date32", "timestamp[us, UTC]")
 
@@ -59,6 +65,56 @@ def type_name(given: object) -> str:
         if item in SCALARS:
             return f"list<{item}>"
     raise DeclarationError(f"'{text}' is no feature type." + suggestion(text, _known()))
+
+
+@cache
+def polars_type(name: str) -> "pl.DataType":
+    """Return the Polars type of a declared type name."""
+    import polars as pl
+
+    if name.startswith("list<"):
+        return pl.List(polars_type(name[5:-1]))
+    scalars: dict[str, pl.DataType] = {
+        "int64": pl.Int64(),
+        "float64": pl.Float64(),
+        "bool": pl.Boolean(),
+        "string": pl.String(),
+        "date32": pl.Date(),
+        "timestamp[us, UTC]": pl.Datetime("us", "UTC"),
+    }
+    return scalars[name]
+
+
+# What a value of each type may be in Python. A bool is no number, and a float64 holds whole
+# numbers up to 2**53.
+_HOLDS: Mapping[str, Callable[[object], bool]] = {
+    "int64": lambda value: (
+        isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    ),
+    "float64": lambda value: (
+        isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53)
+    ),
+    "bool": lambda value: isinstance(value, bool),
+    "string": lambda value: isinstance(value, str),
+    "date32": lambda value: isinstance(value, date) and not isinstance(value, datetime),
+    "timestamp[us, UTC]": lambda value: isinstance(value, datetime) and value.tzinfo is not None,
+}
+
+
+def holds(kind: str, value: object) -> bool:
+    """Tell whether a Python value is one of a declared type; None is one of each.
+
+    Examples
+    --------
+    >>> holds("float64", 3), holds("int64", 3.0), holds("list<string>", ["a", None])
+    (True, False, True)
+    """
+    if value is None:
+        return True
+    if kind.startswith("list<"):
+        return isinstance(value, list | tuple) and all(holds(kind[5:-1], item) for item in value)
+    return _HOLDS[kind](value)
 
 
 def _known() -> list[str]:

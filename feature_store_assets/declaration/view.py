@@ -7,7 +7,10 @@ from typing import Any, Self
 from feature_store_assets.declaration.canonical import content_hash
 from feature_store_assets.declaration.feature import checked_name, checked_owners, checked_tags
 from feature_store_assets.declaration.group import FeatureGroup, Selection
-from feature_store_assets.errors import DeclarationError
+from feature_store_assets.declaration.request import RequestFeature
+from feature_store_assets.declaration.rowwise import check_function
+from feature_store_assets.declaration.types import type_name
+from feature_store_assets.errors import DeclarationError, suggestion
 
 
 @dataclass(frozen=True, init=False)
@@ -22,11 +25,17 @@ class FeatureView:
         Whole groups, or features of them: `group["a", "b"]`, `group["a"].rename({"a": "b"})`.
     description, owners, tags
         As on a group.
+    request
+        Values that come with each request, name -> type: columns of the spine in training.
+    computed
+        Features that functions compute from the view's features and its request values.
     """
 
     name: str
     selections: tuple[Selection, ...]
     description: str
+    request: tuple[tuple[str, str], ...]
+    computed: tuple[RequestFeature, ...]
     owners: tuple[str, ...]
     tags: tuple[tuple[str, str], ...]
 
@@ -36,39 +45,30 @@ class FeatureView:
         groups: Sequence[FeatureGroup | Selection],
         description: str = "",
         *,
+        request: Mapping[str, object] | None = None,
+        computed: Sequence[RequestFeature] = (),
         owners: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        if not groups:
-            raise DeclarationError(f"View '{name}' names no features.")
         chosen = tuple(
             group[tuple(group.feature_names)] if isinstance(group, FeatureGroup) else group
             for group in groups
         )
-        seen: dict[str, str] = {}
-        for selection in chosen:
-            for stored, shown in selection.features:
-                if shown in seen:
-                    raise DeclarationError(
-                        f"View '{name}' has two features named '{shown}', of '{seen[shown]}' and "
-                        f"'{selection.group}'. Rename one: "
-                        f"{selection.group}['{stored}'].rename({{'{stored}': '...'}})."
-                    )
-                seen[shown] = selection.group
-        names = [selection.group for selection in chosen]
-        for group_name in names:
-            if names.count(group_name) > 1:
-                raise DeclarationError(f"View '{name}' names '{group_name}' twice: list it once.")
-        object.__setattr__(self, "name", checked_name(name, "feature view"))
-        object.__setattr__(self, "selections", chosen)
-        object.__setattr__(self, "description", description)
-        object.__setattr__(self, "owners", checked_owners(owners, name))
-        object.__setattr__(self, "tags", checked_tags(tags or {}, name))
+        _check_stored(name, chosen)
+        freeze = object.__setattr__
+        freeze(self, "name", checked_name(name, "feature view"))
+        freeze(self, "selections", chosen)
+        freeze(self, "description", description)
+        freeze(self, "request", _checked_request(name, chosen, request or {}))
+        freeze(self, "computed", tuple(computed))
+        freeze(self, "owners", checked_owners(owners, name))
+        freeze(self, "tags", checked_tags(tags or {}, name))
+        _check_computed(self)
 
     @property
     def feature_names(self) -> list[str]:
-        """The features' names in the view, in order."""
-        return [shown for selection in self.selections for _, shown in selection.features]
+        """The features' names in the view, in order: stored ones, then computed ones."""
+        return [*_stored(self.selections), *(feature.name for feature in self.computed)]
 
     def to_json(self) -> dict[str, Any]:
         full: dict[str, Any] = {
@@ -78,6 +78,8 @@ class FeatureView:
                 for selection in self.selections
             ],
             "description": self.description,
+            "request": dict(self.request) or None,
+            "computed": [feature.to_json() for feature in self.computed] or None,
             "owners": list(self.owners) or None,
             "tags": dict(self.tags) or None,
         }
@@ -85,19 +87,101 @@ class FeatureView:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what was declared; functions are not imported, and not tried again."""
         selections = [
             Selection(group, version, tuple((stored, shown) for stored, shown in features))
             for group, version, features in value["groups"]
         ]
-        return cls(
+        view = cls(
             value["name"],
             selections,
             value["description"],
+            request=value.get("request"),
             owners=value.get("owners", ()),
             tags=value.get("tags"),
         )
+        computed = tuple(RequestFeature.from_json(each) for each in value.get("computed", ()))
+        object.__setattr__(view, "computed", computed)
+        return view
 
     @property
     def hash(self) -> str:
         """32 hex digits that name the declared content."""
         return content_hash(self.to_json())
+
+
+def _stored(selections: Sequence[Selection]) -> list[str]:
+    return [shown for selection in selections for _, shown in selection.features]
+
+
+def _check_stored(name: str, selections: Sequence[Selection]) -> None:
+    if not selections:
+        raise DeclarationError(f"View '{name}' names no features.")
+    seen: dict[str, str] = {}
+    for selection in selections:
+        for stored, shown in selection.features:
+            if shown in seen:
+                raise DeclarationError(
+                    f"View '{name}' has two features named '{shown}', of '{seen[shown]}' and "
+                    f"'{selection.group}'. Rename one: "
+                    f"{selection.group}['{stored}'].rename({{'{stored}': '...'}})."
+                )
+            seen[shown] = selection.group
+    names = [selection.group for selection in selections]
+    for group_name in names:
+        if names.count(group_name) > 1:
+            raise DeclarationError(f"View '{name}' names '{group_name}' twice: list it once.")
+
+
+def _checked_request(
+    name: str, selections: Sequence[Selection], request: Mapping[str, object]
+) -> tuple[tuple[str, str], ...]:
+    stored = _stored(selections)
+    for each in request:
+        if checked_name(each, "request value") in stored:
+            raise DeclarationError(
+                f"'{each}' of view '{name}' is a stored feature and a request value: rename one."
+            )
+    return tuple(sorted((each, type_name(kind)) for each, kind in request.items()))
+
+
+def _check_computed(view: FeatureView) -> None:
+    names = [feature.name for feature in view.computed]
+    for name in names:
+        if name in _stored(view.selections) or name in dict(view.request):
+            raise DeclarationError(
+                f"'{name}' of view '{view.name}' is computed, but a stored feature or a request "
+                f"value has that name: rename one."
+            )
+        if names.count(name) > 1:
+            raise DeclarationError(f"View '{view.name}' computes '{name}' twice.")
+    kinds = _kinds(view) if view.computed else {}
+    for feature in view.computed:
+        for given in feature.inputs:
+            if given in names:
+                raise DeclarationError(
+                    f"'{feature.name}' takes '{given}', which view '{view.name}' computes itself: "
+                    f"a function takes stored features and request values. Call the other "
+                    f"function in it."
+                )
+            if given not in kinds:
+                raise DeclarationError(
+                    f"'{feature.function}', the function of '{feature.name}', takes '{given}', "
+                    f"which is neither a feature nor a request value of view '{view.name}'."
+                    + suggestion(given, kinds)
+                )
+        check_function(feature, [kinds[given] for given in feature.inputs])
+
+
+def _kinds(view: FeatureView) -> dict[str, str]:
+    """The types of what functions may take, by its name in the view."""
+    found = dict(view.request)
+    for selection in view.selections:
+        if len(selection.types) < len(selection.features):
+            raise DeclarationError(
+                f"View '{view.name}' computes from features of '{selection.group}', whose types "
+                f"are not known here: take them from the group, {selection.group}['...']."
+            )
+        shown = [name for _, name in selection.features]
+        found |= zip(shown, selection.types, strict=True)
+    return found

@@ -171,10 +171,67 @@ class OfflineTable:
         partitions, entities, version, limit
             Partition keys; a frame of entity keys; a table version; at most so many rows.
         """
+        frame = self._scan(
+            columns or list(self.columns),
+            start=start,
+            end=end,
+            partitions=partitions,
+            entities=entities,
+            version=version,
+        )
+        return self.arrow((frame if limit is None else frame.head(limit)).collect())
+
+    def facts(
+        self,
+        features: Sequence[str] | None = None,
+        *,
+        revised: bool,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        partitions: Sequence[str] | None = None,
+        entities: pl.DataFrame | None = None,
+        version: int | None = None,
+    ) -> pl.LazyFrame:
+        """Scan keys, event timestamp and features: the newest revision of each fact.
+
+        Parameters
+        ----------
+        features
+            Which features; all by default.
+        revised
+            Whether a fact, (keys, event timestamp), may be stored more than once.
+        start, end, partitions, entities, version
+            As `read` takes them.
+        """
+        names = [name for name, _ in self.features] if features is None else list(features)
+        fact = [*self.keys, self.timestamp]
+        frame = self._scan(
+            [*fact, *([CREATED] if revised else []), *names],
+            start=start,
+            end=end,
+            partitions=partitions,
+            entities=entities,
+            version=version,
+        )
+        if revised:
+            ordered = frame.sort(CREATED, maintain_order=True)
+            frame = ordered.unique(fact, keep="last", maintain_order=True).drop(CREATED)
+        return frame
+
+    def _scan(
+        self,
+        columns: Sequence[str],
+        *,
+        start: datetime | None,
+        end: datetime | None,
+        partitions: Sequence[str] | None,
+        entities: pl.DataFrame | None,
+        version: int | None,
+    ) -> pl.LazyFrame:
         import polars as pl
 
         types = self.columns
-        wanted = {name: types[name] for name in (columns or types)}
+        wanted = {name: types[name] for name in columns}
         files = self.files(version=version, partitions=partitions, start=start, end=end)
         inner = {**wanted, **{name: types[name] for name in (*self.keys, self.timestamp)}}
         frame = scan(files, inner)
@@ -184,9 +241,7 @@ class OfflineTable:
             frame = frame.filter(pl.col(self.timestamp) < end)
         if entities is not None:
             frame = frame.join(entities.lazy(), on=self.keys, how="semi", maintain_order="left")
-        if limit is not None:
-            frame = frame.head(limit)
-        return self._arrow(frame.select(*wanted).collect())
+        return frame.select(*wanted)
 
     def rows(self, *, version: int, partitions: Sequence[str] | None = None) -> pa.Table:
         """Read keys, times and `partition` of all rows of partitions.
@@ -200,7 +255,7 @@ class OfflineTable:
         types = self.columns
         names = [*self.keys, self.timestamp, CREATED]
         frame = scan(files, {name: types[name] for name in names}, numbered=True).collect()
-        return self._arrow(frame.select(*names, partitions_of(files, frame["__row"])))
+        return self.arrow(frame.select(*names, partitions_of(files, frame["__row"])))
 
     def newest(
         self,
@@ -240,9 +295,10 @@ class OfflineTable:
         )
         rows = winners["__row"].sort()
         found = gather(files, rows, types)
-        return self._arrow(found.with_columns(partitions_of(files, rows)))
+        return self.arrow(found.with_columns(partitions_of(files, rows)))
 
-    def _arrow(self, frame: pl.DataFrame) -> pa.Table:
+    def arrow(self, frame: pl.DataFrame) -> pa.Table:
+        """Return columns of the table as Arrow, typed as they are declared."""
         fields = {field.name: field for field in self.schema.arrow}
         return frame.to_arrow().cast(pa.schema([fields[name] for name in frame.columns]))
 

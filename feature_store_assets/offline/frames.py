@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,6 +17,7 @@ from feature_store_assets.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+    import pyarrow.parquet as pq
 
 
 def arrow_table(data: Any) -> pa.Table:
@@ -28,6 +33,10 @@ def arrow_table(data: Any) -> pa.Table:
         return _from_pandas(data)
     if library == "polars" and hasattr(data, "collect"):
         data = data.collect()
+    if library == "polars" and hasattr(data, "to_arrow"):
+        # Not through the capsule: pyarrow can do little with the string views in it.
+        table: pa.Table = data.to_arrow()
+        return table
     if hasattr(data, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(data).read_all()
     raise DataError(
@@ -59,7 +68,11 @@ def _from_rows(rows: list[Any]) -> pa.Table:
         raise DataError("A list of rows is a list of dicts, one per row.")
     names = dict.fromkeys(name for row in rows for name in row)
     columns = [_column(name, [row.get(name) for row in rows]) for name in names]
-    table = pl.DataFrame(columns).to_arrow()
+    return plain_strings(pl.DataFrame(columns).to_arrow())
+
+
+def plain_strings(table: pa.Table) -> pa.Table:
+    """Return strings as Arrow's common type, not the large ones that Polars hands out."""
     plain = [pa.string() if kind == pa.large_string() else kind for kind in table.schema.types]
     return table.cast(pa.schema(list(zip(table.column_names, plain, strict=True))))
 
@@ -98,18 +111,23 @@ class FeatureTable:
         return int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        columns = ", ".join(f"{field.name}: {field.type}" for field in self._table.schema)
-        return f"FeatureTable({len(self):,} rows; {columns})"
+        columns = ", ".join(f"{field.name}: {field.type}" for field in self.schema)
+        return f"{type(self).__name__}({len(self):,} rows; {columns})"
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        table: Any = self._table  # the capsule method has no types
+        table: Any = self.to_arrow()  # the capsule method has no types
         stream: object = table.__arrow_c_stream__(requested_schema)
         return stream
 
     @property
+    def schema(self) -> pa.Schema:
+        """The columns' names and Arrow types, in order."""
+        return self._table.schema
+
+    @property
     def columns(self) -> list[str]:
         """The columns' names, in order."""
-        return list(self._table.column_names)
+        return list(self.schema.names)
 
     def to_arrow(self) -> pa.Table:
         return self._table
@@ -117,7 +135,7 @@ class FeatureTable:
     def to_polars(self) -> pl.DataFrame:
         import polars as pl
 
-        frame = pl.from_arrow(self._table)
+        frame = pl.from_arrow(self.to_arrow())
         assert isinstance(frame, pl.DataFrame)
         return frame
 
@@ -125,13 +143,123 @@ class FeatureTable:
         """Return a pandas frame; integers with nulls stay integers (`Int64`)."""
         import pandas as pd
 
+        table = self.to_arrow()
         nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
         holes = {
             name: kind
-            for name, kind in zip(self.columns, self._table.schema.types, strict=True)
-            if kind in nullable and self._table[name].null_count
+            for name, kind in zip(self.columns, table.schema.types, strict=True)
+            if kind in nullable and table[name].null_count
         }
-        frame = self._table.drop_columns(list(holes)).to_pandas()
+        frame = table.drop_columns(list(holes)).to_pandas()
         for name, kind in holes.items():
-            frame[name] = self._table[name].to_pandas(types_mapper={kind: nullable[kind]}.get)
+            frame[name] = table[name].to_pandas(types_mapper={kind: nullable[kind]}.get)
         return frame[self.columns]
+
+
+class ParquetTable(FeatureTable):
+    """Rows in Parquet files, read when asked for: what does not fit into memory stays there.
+
+    Parameters
+    ----------
+    path
+        A file, or a folder of `.parquet` files, taken in the order of their names.
+    columns
+        Only these; all by default.
+    """
+
+    __slots__ = ("_rows", "_schema", "files", "path")
+
+    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
+        import pyarrow.parquet as pq
+
+        self.path = path
+        self.files = [path] if path.is_file() else sorted(path.glob("**/*.parquet"))
+        if not self.files:
+            raise DataError(f"'{path}' is neither a Parquet file nor a folder of them.")
+        try:
+            footers = [pq.read_metadata(file) for file in self.files]
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"'{path}' cannot be read as Parquet: {error}") from None
+        self._rows = [footer.num_rows for footer in footers]
+        schemas = [footer.schema.to_arrow_schema().remove_metadata() for footer in footers]
+        stored = schemas[0]
+        for file, other in zip(self.files, schemas, strict=True):
+            if other != stored:
+                raise DataError(
+                    f"The files of '{path}' are not parts of one table: '{file.name}' has other "
+                    f"columns than '{self.files[0].name}', or in another order."
+                )
+        self._schema = (
+            stored if columns is None else pa.schema([stored.field(name) for name in columns])
+        )
+
+    def __len__(self) -> int:
+        return sum(self._rows)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self._schema
+
+    def to_arrow(self) -> pa.Table:
+        return self.select(self.columns)
+
+    def lazy(self) -> pl.LazyFrame:
+        """Return a Polars scan of the files."""
+        import polars as pl
+
+        scan = pl.scan_parquet(self.files, hive_partitioning=False, glob=False)
+        return scan.select(self.columns)
+
+    def select(self, columns: Sequence[str]) -> pa.Table:
+        """Read some columns of all rows."""
+        return pa.concat_tables(
+            [self._opened(file).read(columns=list(columns)).select(columns) for file in self.files]
+        ).replace_schema_metadata()
+
+    def slice(self, start: int, rows: int) -> pa.Table:
+        """Read so many rows from a position on, all columns."""
+        parts, end, base = [pa.Table.from_batches([], self._schema)], start + rows, 0
+        for path, held in zip(self.files, self._rows, strict=True):
+            if max(base, start) < min(base + held, end):
+                parts.append(self._part(path, max(0, start - base), min(held, end - base)))
+            base += held
+        return pa.concat_tables(parts)
+
+    def _part(self, path: Path, start: int, stop: int) -> pa.Table:
+        """Read rows of one file, only the row groups that hold them."""
+        file = self._opened(path)
+        sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+        ends = list(accumulate(sizes))
+        chosen = [n for n, end in enumerate(ends) if end > start and end - sizes[n] < stop]
+        table = file.read_row_groups(chosen, columns=self.columns).select(self.columns)
+        table = table.replace_schema_metadata()
+        skipped = ends[chosen[0]] - sizes[chosen[0]]
+        return table.slice(start - skipped, stop - start)
+
+    @staticmethod
+    def _opened(path: Path) -> pq.ParquetFile:
+        import pyarrow.parquet as pq
+
+        return pq.ParquetFile(path, memory_map=True)
+
+
+def write_parquet(path: Path, pieces: Iterator[pa.Table], *, compression: Any) -> ParquetTable:
+    """Write pieces of one table, a row group each, to a file that appears once it is whole."""
+    import pyarrow.parquet as pq
+
+    if path.is_dir():
+        raise DataError(f"'{path}' is a folder: name the file to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        first = next(pieces)
+        with pq.ParquetWriter(unfinished, first.schema, compression=compression) as writer:
+            writer.write_table(first)
+            for piece in pieces:
+                writer.write_table(piece)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return ParquetTable(path)

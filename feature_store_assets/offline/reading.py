@@ -5,16 +5,33 @@ Files of older versions may lack features that were added later; those read as n
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from feature_store_assets.declaration.types import polars_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    import numpy.typing as npt
     import polars as pl
 
+    Int64s = npt.NDArray[np.int64]
+
+Done = TypeVar("Done")
+
 ROW = "__row"
+# A row group of the files that we write: cutting through one would read it twice.
+_CUT = 1 << 20
+# Opening a file costs as much as reading some thousand rows.
+_TOGETHER = 1 << 17
+# How many windows are read at a time.
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -33,23 +50,6 @@ class DataFile:
         before = end is not None and self.first is not None and self.first > end
         after = start is not None and self.last is not None and self.last < start
         return not (before or after)
-
-
-def polars_type(name: str) -> pl.DataType:
-    """Return the Polars type of a declared type name."""
-    import polars as pl
-
-    scalars: dict[str, pl.DataType] = {
-        "int64": pl.Int64(),
-        "float64": pl.Float64(),
-        "bool": pl.Boolean(),
-        "string": pl.String(),
-        "date32": pl.Date(),
-        "timestamp[us, UTC]": pl.Datetime("us", "UTC"),
-    }
-    if name.startswith("list<"):
-        return pl.List(scalars[name[5:-1]])
-    return scalars[name]
 
 
 def scan(
@@ -79,7 +79,6 @@ def scan(
 
 def partitions_of(files: Sequence[DataFile], rows: pl.Series) -> pl.Series:
     """Return the partition of each row, by its number over all the files."""
-    import numpy as np
     import polars as pl
 
     ends = np.cumsum([file.rows for file in files])
@@ -87,8 +86,62 @@ def partitions_of(files: Sequence[DataFile], rows: pl.Series) -> pl.Series:
     return names[np.searchsorted(ends, rows.to_numpy(), side="right")]
 
 
-def gather(files: Sequence[DataFile], rows: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Read chosen rows, one file in memory at a time.
+@dataclass(frozen=True)
+class Window:
+    """Some rows of a table: whole files, or a slice of one large file.
+
+    `base` is what the row numbers of a scan of `files` lack to count over all files.
+    """
+
+    files: Sequence[DataFile]
+    base: int
+    rows: int
+    offset: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The number of the window's first row, counted over all files."""
+        return self.base + (self.offset or 0)
+
+
+def windows(files: Sequence[DataFile], rows: int, *, cut: int | None = None) -> list[Window]:
+    """Cut a table's rows, in the files' order, into windows.
+
+    Parameters
+    ----------
+    rows
+        Small files share a window of at most so many rows.
+    cut
+        Files of more rows than this are cut; by default of more than `rows`.
+    """
+    cut = rows if cut is None else cut
+    found: list[Window] = []
+    batch: list[DataFile] = []
+    base = held = 0
+    for file in files:
+        if batch and held + file.rows > rows:
+            found.append(Window(batch, base, held))
+            base, held, batch = base + held, 0, []
+        if file.rows > cut:
+            found += [
+                Window([file], base, min(cut, file.rows - offset), offset)
+                for offset in range(0, file.rows, cut)
+            ]
+            base += file.rows
+        elif file.rows:
+            batch.append(file)
+            held += file.rows
+    return [*found, Window(batch, base, held)] if batch else found
+
+
+def gathered(
+    files: Sequence[DataFile],
+    rows: Int64s,
+    columns: Mapping[str, str],
+    *,
+    cut: int = _CUT,
+) -> Iterator[tuple[Window, pl.DataFrame]]:
+    """Read chosen rows, a few files (or parts of large ones) in memory at a time.
 
     Parameters
     ----------
@@ -98,22 +151,43 @@ def gather(files: Sequence[DataFile], rows: pl.Series, columns: Mapping[str, str
         Row numbers, ascending; a number may repeat.
     columns
         The columns to read, name -> declared type.
+    cut
+        How many rows of a large file are read at once.
 
-    Returns
-    -------
+    Yields
+    ------
     One row per number, in their order.
     """
+
+    def read(window: Window) -> tuple[Window, pl.DataFrame]:
+        frame = scan(window.files, columns)
+        if window.offset is not None:
+            frame = frame.slice(window.offset, window.rows)
+        return window, frame.collect()[wanted(window) - window.first]
+
+    def wanted(window: Window) -> Int64s:
+        first, last = np.searchsorted(rows, [window.first, window.first + window.rows])
+        return rows[first:last]
+
+    parts = windows(files, min(cut, _TOGETHER), cut=cut)
+    yield from ahead(read, [window for window in parts if len(wanted(window))])
+
+
+def ahead(work: Callable[[Window], Done], parts: Iterable[Window]) -> Iterator[Done]:
+    """Do work on windows in order, the next two while the caller is busy with one."""
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        waiting: deque[Future[Done]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def gather(files: Sequence[DataFile], rows: pl.Series, columns: Mapping[str, str]) -> pl.DataFrame:
+    """Read chosen rows, ascending row numbers, as one frame."""
     import polars as pl
 
-    parts = []
-    base = 0
-    for file in files:
-        first, last = rows.search_sorted(base), rows.search_sorted(base + file.rows)
-        if last > first:
-            # Each number repeats as often as the spine asked for it.
-            local = (rows[first:last] - base).to_numpy()
-            parts.append(scan([file], columns).collect()[local])
-        base += file.rows
-    if not parts:
-        return scan([], columns).collect()
-    return pl.concat(parts)
+    parts = [frame for _, frame in gathered(files, rows.to_numpy(), columns)]
+    return pl.concat(parts) if parts else scan([], columns).collect()

@@ -6,10 +6,14 @@ Preparing takes the applied declarations; asking is a few microseconds beside th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
 
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.request import RequestFeature, compute
+from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
-from feature_store_assets.online.read import Reader
+from feature_store_assets.online.read import Answer, Reader
 from feature_store_assets.online.row import KeySpace, RowCodec
 
 if TYPE_CHECKING:
@@ -18,6 +22,16 @@ if TYPE_CHECKING:
 # Worse comes later: the status of a row of several groups is its worst group's.
 _SEVERITY = ("present", "expired", "missing")
 _SCALARS = frozenset({str, int})
+
+# How a request value of each type is written in Python.
+_WANTED: Mapping[str, str] = {
+    "int64": "an int of at most 64 bits",
+    "float64": "a float, or an int up to 2**53",
+    "bool": "a bool",
+    "string": "a str",
+    "date32": "a date",
+    "timestamp[us, UTC]": "a datetime with a time zone",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,12 @@ class Part:
     features: Mapping[str, str]
     ttl: timedelta | None
 
+    @classmethod
+    def of(cls, group: FeatureGroup, features: Mapping[str, str]) -> Self:
+        """Return the share of a group, all of whose columns are stored together."""
+        columns = tuple((feature.name, feature.dtype) for feature in group.features)
+        return cls(KeySpace.of(group), group.entity.join_keys, columns, features, group.ttl)
+
 
 class Query:
     """Features of one or several groups, for many entities at a time.
@@ -51,17 +71,41 @@ class Query:
     owner
         The view's or group's name, for messages.
     parts
-        The groups' shares.
+        The groups' shares, with features that only computed ones need.
+    computed, request
+        What is computed of them, and the values that have to come with each entity for it, with
+        their types.
+    shown
+        The names in the answer where some are computed.
     """
 
-    def __init__(self, owner: str, parts: Sequence[Part]) -> None:
+    def __init__(
+        self,
+        owner: str,
+        parts: Sequence[Part],
+        *,
+        computed: Sequence[RequestFeature] = (),
+        request: Mapping[str, str] = MappingProxyType({}),
+        shown: Sequence[str] = (),
+    ) -> None:
         self.owner = owner
+        self._computed = computed
+        self._request = request
         self._parts = parts
         self._keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
         self._same_keys = all(part.keys == parts[0].keys for part in parts)
         self._readers = [_reader(part) for part in parts]
         # One group with one join key, the most frequent read, takes a shorter way.
-        self._direct = parts[0].space if len(parts) == len(self._keys) == 1 else None
+        alone = len(parts) == len(self._keys) == 1 and not computed
+        self._direct = parts[0].space if alone else None
+        inputs = {name for feature in computed for name in feature.inputs}
+        self._inputs = {
+            part.features[stored]: kind
+            for part in parts
+            for stored, kind in part.columns
+            if part.features.get(stored) in inputs
+        }
+        self._hidden = [name for name in self._inputs if name not in shown]
 
     def ask(
         self, store: "OnlineStore", entity_ids: Sequence[Any], now: datetime | None, *, status: bool
@@ -71,7 +115,8 @@ class Query:
         Parameters
         ----------
         entity_ids
-            Values of the one join key; tuples of several; or dicts by join key.
+            Values of the one join key; tuples of several; or dicts by join key, with the request
+            values.
         now
             The instant that ages are counted from; None: the present moment.
         status
@@ -87,18 +132,79 @@ class Query:
             rows = self._readers[0].rows(store.get(self._direct.keys(entity_ids)), now)
             return dict(zip(entity_ids, rows, strict=True))
         dicts = isinstance(entity_ids[0], Mapping)
+        if self._computed:
+            given = self._given(entity_ids, dicts=dicts)
+            found = self._stored(store, entity_ids, now, dicts=dicts, status=status)
+            self._add_computed([row["values"] for row in found] if status else found, given)
+        else:
+            found = self._stored(store, entity_ids, now, dicts=dicts, status=status)
+        return found if dicts else dict(zip(entity_ids, found, strict=True))
+
+    def _stored(
+        self,
+        store: "OnlineStore",
+        entity_ids: Sequence[Any],
+        now: datetime | None,
+        *,
+        dicts: bool,
+        status: bool,
+    ) -> list[Any]:
+        """Read the stored features, in the order asked."""
+        count = len(entity_ids)
+        if not self._readers:
+            # What is computed of request values alone lacks nothing.
+            return [Answer({}, "present", None)._asdict() if status else {} for _ in entity_ids]
         keys = self._asked(entity_ids, dicts=dicts)
         values = store.get(keys[0] if len(keys) == 1 else [key for part in keys for key in part])
-        count = len(entity_ids)
         if status:
-            found: list[Any] = self._answers(values, count, now)
-        else:
-            found = self._readers[0].rows(values[:count], now)
-            for number, reader in enumerate(self._readers[1:], 1):
-                more = reader.rows(values[number * count : (number + 1) * count], now)
-                for row, other in zip(found, more, strict=True):
-                    row.update(other)
-        return found if dicts else dict(zip(entity_ids, found, strict=True))
+            return self._answers(values, count, now)
+        found = self._readers[0].rows(values[:count], now)
+        for number, reader in enumerate(self._readers[1:], 1):
+            more = reader.rows(values[number * count : (number + 1) * count], now)
+            for row, other in zip(found, more, strict=True):
+                row.update(other)
+        return found
+
+    def _given(self, entity_ids: Sequence[Any], *, dicts: bool) -> dict[str, list[Any]]:
+        """Return the request values, a column each."""
+        if self._request and not dicts:
+            raise DataError(
+                f"'{self.owner}' computes {', '.join(each.name for each in self._computed)} from "
+                f"values that come with the request. Give each entity as a dict of "
+                f"{', '.join(dict.fromkeys((*self._keys, *self._request)))}, or ask for other "
+                f"features."
+            )
+        for name, kind in self._request.items():
+            for entity in entity_ids:
+                if name not in entity:
+                    raise DataError(
+                        f"An entity of '{self.owner}' lacks the request value '{name}' ({kind})."
+                        + suggestion(name, entity)
+                    )
+                if not holds(kind, entity[name]):
+                    raise DataError(
+                        f"Request value '{name}' of '{self.owner}' is {kind}: give "
+                        f"{_WANTED.get(kind, 'a list of such values')}, not "
+                        f"a {type(entity[name]).__name__}."
+                    )
+        return {name: [entity[name] for entity in entity_ids] for name in self._request}
+
+    def _add_computed(self, rows: Sequence[dict[str, Any]], given: Mapping[str, list[Any]]) -> None:
+        """Compute features from the rows' stored ones, and take inputs out that were not asked."""
+        import polars as pl
+
+        columns = {
+            name: pl.Series(name, values, polars_type(self._request[name]))
+            for name, values in given.items()
+        }
+        for name, kind in self._inputs.items():
+            columns[name] = pl.Series(name, [row[name] for row in rows], polars_type(kind))
+        for name, found in compute(self._computed, columns).items():
+            for row, value in zip(rows, found.to_list(), strict=True):
+                row[name] = value
+        for name in self._hidden:
+            for row in rows:
+                del row[name]
 
     def _answers(
         self, values: Sequence[bytes | None], count: int, now: datetime | None

@@ -27,7 +27,7 @@ from hashlib import blake2b
 from itertools import chain, pairwise, repeat
 from numbers import Integral
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 import msgspec
@@ -37,6 +37,8 @@ from feature_store_assets.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from feature_store_assets.declaration.group import FeatureGroup
 
 
 HEAD = 26
@@ -114,6 +116,11 @@ class KeySpace:
         group = name.encode() if len(name) <= _LONGEST else _hashed(name.encode())
         prefix = b"fs:%b:%d:%d:" % (group, self.version, self.generation)
         object.__setattr__(self, "prefix", prefix)
+
+    @classmethod
+    def of(cls, group: "FeatureGroup") -> Self:
+        """Return the keys of a group's version."""
+        return cls(group.name, group.version, 0)
 
     def key(self, *entity: Any) -> bytes:
         """The key of one entity, from the values of its join keys in declared order."""

@@ -20,6 +20,7 @@ from feature_store_assets.errors import (
     GroupNotFound,
     ViewNotFound,
 )
+from feature_store_assets.registry.asked import Asked, Chosen
 from feature_store_assets.registry.changes import breaking, other_than_added
 from feature_store_assets.registry.database import applied
 
@@ -40,14 +41,6 @@ class Change:
     name: str
     version: int
     action: str
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Features of one group that a read asks for: stored name -> name in the answer."""
-
-    group: FeatureGroup
-    features: dict[str, str]
 
 
 class Applied:
@@ -155,7 +148,7 @@ class Applied:
             raise GroupNotFound(name, [group.name for group in self.groups()], version=version)
         return found
 
-    def resolve(self, what: Any, features: Iterable[str] | None = None) -> list[Chosen]:
+    def resolve(self, what: Any, features: Iterable[str] | None = None) -> Asked:
         """Return which features of which groups a name, view, group or list of ids means.
 
         Parameters
@@ -166,25 +159,38 @@ class Applied:
         features
             Only these, by their names in the answer.
         """
+        if isinstance(what, str):
+            what = self._named(what)
         chosen = self._chosen(what)
-        if features is None:
-            return chosen
-        asked = list(features)
-        known = [shown for each in chosen for shown in each.features.values()]
-        for name in asked:
+        view = what if isinstance(what, FeatureView) else None
+        computed = () if view is None else view.computed
+        owner = getattr(what, "name", "this list of features")
+        stored = [shown for each in chosen for shown in each.features.values()]
+        known = [*stored, *(each.name for each in computed)]
+        wanted = known if features is None else list(features)
+        for name in wanted:
             if name not in known:
-                owner = what if isinstance(what, str) else getattr(what, "name", "this list")
                 raise FeatureNotFound(name, owner, known)
-        picked = [
+        computed = tuple(each for each in computed if each.name in wanted)
+        inputs = {name for each in computed for name in each.inputs}
+        needed = {*wanted, *inputs}
+        parts = [
             Chosen(
                 each.group,
-                {stored: shown for stored, shown in each.features.items() if shown in asked},
+                {stored: shown for stored, shown in each.features.items() if shown in needed},
             )
             for each in chosen
         ]
-        return [each for each in picked if each.features]
+        return Asked(
+            owner,
+            parts if features is None else [each for each in parts if each.features],
+            tuple(name for name in known if name in wanted),
+            {} if view is None else {name: kind for name, kind in view.request if name in inputs},
+            computed,
+            view,
+        )
 
-    def _chosen(self, what: Any) -> list[Chosen]:
+    def _chosen(self, what: FeatureView | FeatureGroup | Iterable[str]) -> list[Chosen]:
         if isinstance(what, FeatureView):
             return [
                 Chosen(self.group(each.group, each.version), dict(each.features))
@@ -193,8 +199,6 @@ class Applied:
         if isinstance(what, FeatureGroup):
             group = self.group(what.name, what.version)
             return [Chosen(group, {name: name for name in group.feature_names})]
-        if isinstance(what, str):
-            return self._named(what)
         by_group: dict[str, dict[str, str]] = {}
         for feature_id in what:
             group_name, _, feature = feature_id.rpartition(".")
@@ -209,15 +213,15 @@ class Applied:
             found.append(Chosen(group, names))
         return found
 
-    def _named(self, name: str) -> list[Chosen]:
+    def _named(self, name: str) -> Declared:
         if self._database.exists:
             with self._database.read() as connection:
                 view = self._find(connection, _VIEW, name, None)
                 group = self._find(connection, _GROUP, name, None)
             if view is not None:
-                return self._chosen(FeatureView.from_json(json.loads(view["definition"])))
+                return FeatureView.from_json(json.loads(view["definition"]))
             if group is not None:
-                return self._chosen(FeatureGroup.from_json(json.loads(group["definition"])))
+                return FeatureGroup.from_json(json.loads(group["definition"]))
         known = [view.name for view in self.views()] + [group.name for group in self.groups()]
         raise ViewNotFound(name, known)
 

@@ -38,9 +38,20 @@ pins = sa.Table(
     sa.Column("created_by", sa.String(128), nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
 )
+training_sets = sa.Table(
+    "training_sets",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("view", sa.String(128), nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+)
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001",)
+SCHEMAS = ("0001", "0002")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131

@@ -80,6 +80,11 @@ class Pins:
                     )
                 )
 
+    def remove(self, snapshot: str) -> None:
+        """Let go of what a name pins; nothing happens if it pins nothing."""
+        with self._database.write() as connection:
+            connection.execute(sa.delete(pins).where(pins.c.snapshot == snapshot))
+
     def all(self) -> list[Pin]:
         """Return every pin, oldest first."""
         if not self._database.exists:

@@ -1,11 +1,12 @@
 """Feature types: one name each, however they are spelt."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
-from feature_store_assets.declaration.types import SCALARS, type_name
+from feature_store_assets.declaration.types import SCALARS, holds, polars_type, type_name
 from feature_store_assets.errors import DeclarationError
 
 
@@ -52,3 +53,23 @@ def test_a_name_means_itself() -> None:
 def test_anything_else_is_refused_with_what_there_is(wrong: object, message: str) -> None:
     with pytest.raises(DeclarationError, match=message):
         type_name(wrong)
+
+
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+VALUES: dict[str, tuple[list[object], list[object]]] = {
+    "int64": ([0, -(2**63), 2**63 - 1], [2**63, True, 1.0, "1"]),
+    "float64": ([0.5, float("nan"), 2**53], [2**53 + 1, False, "0.5"]),
+    "bool": ([True, False], [1, "true"]),
+    "string": (["", "a"], [b"a", 1]),
+    "date32": ([NOON.date()], [NOON, "2024-01-01"]),
+    "timestamp[us, UTC]": ([NOON], [NOON.replace(tzinfo=None), NOON.date(), 0]),
+    "list<int64>": ([[], [1, None], (2,)], [1, ["1"], "1"]),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_python_values_are_of_one_type_or_of_none(kind: str) -> None:
+    good, bad = VALUES[kind]
+    assert all(holds(kind, value) for value in (*good, None))
+    assert not any(holds(kind, value) for value in bad)
+    assert pl.Series([*good, None], dtype=polars_type(kind)).null_count() == 1

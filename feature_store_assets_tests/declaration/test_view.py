@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.feature import Entity, Feature
-from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.group import FeatureGroup, Selection
+from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DeclarationError, FeatureNotFound
+from feature_store_assets_tests import functions
 from feature_store_assets_tests.declaration import strategies
 
 USER = Entity("user", ["id"])
@@ -68,3 +70,60 @@ def test_defaults_are_left_out() -> None:
     assert FeatureView("v", [B]).to_json() == {
         "name": "v", "groups": [["b", 3, [["x", "x"]]]], "description": ""
     }  # fmt: skip
+
+
+# Request-time features
+
+DELAYS = FeatureGroup(
+    "delays", entity=USER, features=[Feature("mean", "float64"), Feature("text", "string")]
+)
+NEAR = RequestFeature("near", "float64", functions.per_mile)
+SIZE = RequestFeature("size", "int64", functions.letters)
+DELAY = DELAYS["mean"].rename({"mean": "delay"})
+
+
+def test_computed_features_follow_the_stored_ones() -> None:
+    view = FeatureView("v", [DELAY], request={"distance": float}, computed=[NEAR])
+    assert view.feature_names == ["delay", "near"]
+    assert view.request == (("distance", "float64"),)
+    assert view.computed == (NEAR,)
+
+
+def test_a_view_with_computed_features_comes_back_from_its_json() -> None:
+    request = {"text": "str", "distance": "double"}
+    view = FeatureView("v", [DELAY], request=request, computed=[NEAR, SIZE])
+    back = FeatureView.from_json(json.loads(canonical(view.to_json())))
+    assert (back, back.hash, hash(back)) == (view, view.hash, hash(view))
+    stored = view.to_json()
+    assert stored["request"] == {"distance": "float64", "text": "string"}
+    assert [each["name"] for each in stored["computed"]] == ["near", "size"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "request_values", "computed", "message"),
+    [
+        ([DELAY], {"distanc": "float64"}, [NEAR],
+         "'near', takes 'distance', which is neither .* of view 'v'. Did you mean 'distanc'"),
+        ([A], {}, [SIZE], "'size', takes 'text', which is neither .*There are: 'x', 'y'"),
+        ([DELAY], {"delay": "float64"}, [], "'delay' of view 'v' is a stored feature and a requ"),
+        ([DELAY], {"a b": "float64"}, [], "'a b' cannot name a request value"),
+        ([DELAY], {"distance": "flaot"}, [], "'flaot' is no feature type"),
+        ([DELAYS["mean", "text"].rename({"mean": "size"})], {}, [SIZE],
+         "'size' of view 'v' is computed, but a stored feature or a request value has that name"),
+        ([DELAYS["text"]], {"size": "int64"}, [SIZE], "'size' of view 'v' is computed, but"),
+        ([DELAYS["text"]], {}, [SIZE, SIZE], "View 'v' computes 'size' twice"),
+        ([DELAYS["mean"].rename({"mean": "x"})], {"distance": "float64"},
+         [RequestFeature("delay", "float64", functions.log_of), NEAR],
+         "'near' takes 'delay', which view 'v' computes itself: .*Call the other function in it"),
+        ([DELAY], {"distance": "string"}, [NEAR], "per_mile', the function of 'near', raises"),
+        ([DELAYS["mean"].rename({"mean": "x"})], {},
+         [RequestFeature("mid", "float64", functions.centred)], "mixes rows"),
+        ([Selection("delays", 1, (("mean", "delay"),))], {"distance": "float64"}, [NEAR],
+         r"whose types are not known here: take them from the group, delays\['...'\]"),
+    ],
+)  # fmt: skip
+def test_computed_features_that_cannot_be_are_refused(
+    groups: Any, request_values: Any, computed: Any, message: str
+) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        FeatureView("v", groups, request=request_values, computed=computed)

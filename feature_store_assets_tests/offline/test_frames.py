@@ -1,18 +1,26 @@
 """Frames in and out: whatever a caller works with."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feature_store_assets.errors import DataError
-from feature_store_assets.offline.frames import FeatureTable, arrow_table
+from feature_store_assets.offline.frames import (
+    FeatureTable,
+    ParquetTable,
+    arrow_table,
+    write_parquet,
+)
 
 T = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS: list[dict[str, Any]] = [
@@ -153,3 +161,164 @@ def test_other_libraries_take_it_as_it_is() -> None:
     table = FeatureTable(TABLE)
     assert pl.DataFrame(table).equals(POLARS)
     assert pa.table(table).equals(TABLE)
+
+
+# In files
+
+
+def parquet(path: Path, table: pa.Table, row_group_size: int = 1 << 20) -> Path:
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def test_a_file_and_a_folder_of_files_are_read_like_the_table_in_them(tmp_path: Path) -> None:
+    alone = ParquetTable(parquet(tmp_path / "all.parquet", TABLE))
+    folder = tmp_path / "parts" / "of" / "one"
+    folder.mkdir(parents=True)
+    # In the order of their names, not of their making.
+    parquet(folder / "2.parquet", TABLE.slice(1))
+    parquet(folder / "1.parquet", TABLE.slice(0, 1))
+    (folder / "README").write_text("no table")
+    for held in (alone, ParquetTable(tmp_path / "parts")):
+        assert (len(held), held.columns, held.schema) == (2, TABLE.column_names, alone.schema)
+        assert held.to_arrow().to_pylist() == ROWS
+        assert held.to_polars().equals(POLARS)
+        assert held.lazy().collect().equals(POLARS)
+        assert held.select(["x", "id"]).to_pylist() == TABLE.select(["x", "id"]).to_pylist()
+        assert held.to_pandas()["n"].tolist() == [1, pd.NA]
+        assert pa.table(held).equals(held.to_arrow())
+        assert arrow_table(held).to_pylist() == ROWS
+        assert repr(held).startswith("ParquetTable(2 rows; id: string, t: timestamp[us, tz=UTC]")
+
+
+def test_only_some_columns_are_read_in_the_order_asked_for(tmp_path: Path) -> None:
+    held = ParquetTable(parquet(tmp_path / "t.parquet", TABLE), columns=["x", "id"])
+    wanted = TABLE.select(["x", "id"])
+    assert held.columns == ["x", "id"]
+    for table in (held.to_arrow(), held.slice(0, 9), held.lazy().collect().to_arrow()):
+        assert table.to_pylist() == wanted.to_pylist()
+    assert held.select(["id"]).to_pylist() == wanted.select(["id"]).to_pylist()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> ParquetTable:
+    """The numbers below 50 in files of several row groups, two of them without a row."""
+    folder = tmp_path_factory.mktemp("many")
+    table = numbers(50)
+    for name, start, rows, group in [
+        ("a", 0, 20, 7), ("b", 20, 0, 7), ("c", 20, 1, 1), ("d", 21, 29, 10), ("e", 50, 0, 1)
+    ]:  # fmt: skip
+        parquet(folder / f"{name}.parquet", table.slice(start, rows), group)
+    return ParquetTable(folder)
+
+
+def numbers(count: int) -> pa.Table:
+    return pa.table({"n": range(count), "s": [str(number) for number in range(count)]})
+
+
+@given(start=st.integers(0, 60), rows=st.integers(0, 60))
+@example(start=7, rows=0)
+@example(start=20, rows=1)
+@example(start=14, rows=7)
+def test_a_slice_is_the_slice_of_the_whole(many: ParquetTable, start: int, rows: int) -> None:
+    assert many.slice(start, rows).equals(numbers(50).slice(start, rows))
+
+
+def test_rows_of_no_file_are_a_table_with_the_columns(tmp_path: Path) -> None:
+    held = ParquetTable(parquet(tmp_path / "t.parquet", TABLE.slice(0, 0)))
+    assert len(held) == 0
+    for table in (held.to_arrow(), held.slice(0, 5), held.lazy().collect().to_arrow()):
+        assert (table.num_rows, table.column_names) == (0, TABLE.column_names)
+
+
+def test_categories_and_foreign_metadata_are_read_across_files(tmp_path: Path) -> None:
+    frames = {"1": ["a", "b"], "2": ["z"]}
+    for name, values in frames.items():
+        frame = pd.DataFrame({"c": pd.Categorical(values), "n": range(len(values))})
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    table = ParquetTable(tmp_path).slice(1, 5)
+    assert table.select(["c", "n"]).to_pylist() == [{"c": "b", "n": 1}, {"c": "z", "n": 0}]
+    assert table.schema.metadata is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"a,b\n1,2\n", b"PAR1" + bytes(100) + b"PAR1"],
+    ids=["empty", "cut off", "csv", "zeros"],
+)  # fmt: skip
+def test_what_is_no_parquet_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.parquet").write_bytes(content)
+    for path in (tmp_path / "t.parquet", tmp_path):
+        with pytest.raises(DataError, match=r"cannot be read as Parquet"):
+            ParquetTable(path)
+
+
+def test_an_empty_folder_and_a_missing_file_are_a_clear_error(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing.parquet"):
+        with pytest.raises(DataError, match="neither a Parquet file nor a folder of them"):
+            ParquetTable(path)
+
+
+@pytest.mark.parametrize(
+    "other", [{"n": [1]}, {"s": ["a"], "n": [1]}, {"n": [1.5], "s": ["a"]}, {"n": [1], "t": ["a"]}]
+)
+def test_files_of_different_tables_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+    parquet(tmp_path / "1.parquet", numbers(3))
+    parquet(tmp_path / "2.parquet", pa.table(other))
+    with pytest.raises(DataError, match=r"not parts of one table: '2.parquet' has other columns"):
+        ParquetTable(tmp_path)
+
+
+def pieces(count: int, failing: bool = False) -> Iterator[pa.Table]:
+    for number in range(count):
+        yield numbers(10).slice(number, 1)
+    if failing:
+        raise ValueError("it broke midway")
+
+
+def test_a_written_file_holds_the_pieces_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "t.parquet"
+    held = write_parquet(path, pieces(3), compression="zstd")
+    assert (held.path, len(held)) == (path, 3)
+    assert held.to_arrow().equals(numbers(3))
+    assert pq.read_metadata(path).num_row_groups == 3
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_write_that_fails_midway_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    for before in ([], [path]):
+        for broken in (pieces(2, failing=True), pieces(0, failing=True)):
+            with pytest.raises(ValueError, match="midway"):
+                write_parquet(path, broken, compression="none")
+            assert list(tmp_path.iterdir()) == before
+        write_parquet(path, pieces(4), compression="none")
+    assert ParquetTable(path).to_arrow().equals(numbers(4))
+
+
+def test_a_piece_of_another_table_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_parquet(path, pieces(2), compression="snappy")
+    odd = iter([numbers(1), pa.table({"n": ["x"], "s": ["x"]})])
+    with pytest.raises(ValueError, match="schema"):
+        write_parquet(path, odd, compression="snappy")
+    assert list(tmp_path.iterdir()) == [path]
+    assert len(ParquetTable(path)) == 2
+
+
+def test_a_file_is_replaced_at_once_while_its_readers_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    old = write_parquet(path, pieces(2), compression="zstd").slice(0, 2)
+
+    def watched() -> Iterator[pa.Table]:
+        for piece in pieces(5):
+            assert len(ParquetTable(path)) == 2
+            yield piece
+
+    assert len(write_parquet(path, watched(), compression="zstd")) == 5
+    assert old.equals(numbers(2))
+
+
+def test_a_folder_is_not_overwritten_with_a_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder: name the file to write"):
+        write_parquet(tmp_path, pieces(2), compression="zstd")
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from feature_store_assets.errors import NaiveTimestamps, SpineError
 from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.point_in_time import Known, Lookup, join
+from feature_store_assets.offline.point_in_time import Join, Known, Lookup
 from feature_store_assets.offline.schema import (
     UTC_MICROSECONDS,
     TableSchema,
@@ -52,7 +52,9 @@ def spine_table(rows: list[Row], keys: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(fields))
 
 
-def stored(path: Path, keys: dict[str, str], history: list[Row]) -> OfflineTable:
+def stored(
+    path: Path, keys: dict[str, str], history: list[Row], replaced: int = 1000
+) -> OfflineTable:
     schema = TableSchema(
         "g", tuple(keys.items()), "event", (("x", "int64"), ("y", "float64")), created="created"
     )
@@ -63,7 +65,11 @@ def stored(path: Path, keys: dict[str, str], history: list[Row]) -> OfflineTable
     rows = pa.Table.from_pylist(data, schema=typed).rename_columns({"created_timestamp": "created"})
     conformed = conform(rows, schema, written=DAY)
     days = pa.array([f"{row['event']:%Y-%m-%d}" for row in history], pa.string())
-    table.replace(conformed.append_column("partition", days), None)
+    cut = conformed.append_column("partition", days)
+    table.replace(cut.slice(0, replaced), None)
+    # What comes later lies in files of its own, in whatever order of time.
+    for late in (cut.slice(replaced, 3), cut.slice(replaced + 3)):
+        table.append(lambda _, rows=late: rows)  # type: ignore[misc]
     return table
 
 
@@ -74,17 +80,19 @@ def stored(path: Path, keys: dict[str, str], history: list[Row]) -> OfflineTable
     case=cases(),
     ttl=ttls,
     known=st.one_of(st.sampled_from(["event", "latest"]), instants),
+    replaced=st.integers(0, 30),
 )
 def test_random_joins_equal_the_oracle(
     case: tuple[dict[str, str], list[Row], list[Row]],
     ttl: timedelta | None,
     known: Literal["event", "latest"] | datetime,
+    replaced: int,
 ) -> None:
     keys, history, spine = case
     with tempfile.TemporaryDirectory() as folder:
-        table = stored(Path(folder), keys, history)
+        table = stored(Path(folder), keys, history, replaced)
         lookup = Lookup(table, {"x": "x", "y": "renamed"}, ttl, known)
-        answer = join(spine_table(spine, keys), [lookup], timestamp="t").to_pylist()
+        answer = Join(spine_table(spine, keys), [lookup], timestamp="t").table().to_pylist()
     expected = []
     for row in spine:
         winner = oracle(history, row, list(keys), ttl, known) or {"x": None, "y": None}
@@ -111,7 +119,7 @@ def spine(*rows: tuple[str | None, datetime]) -> pa.Table:
 
 def asked(table: OfflineTable, rows: pa.Table, **options: Any) -> list[int | None]:
     lookup = Lookup(table, {"x": "x"}, **options)
-    return join(rows, [lookup], timestamp="t")["x"].to_pylist()
+    return Join(rows, [lookup], timestamp="t").table()["x"].to_pylist()
 
 
 def test_spine_rows_before_the_first_value_are_kept(table: OfflineTable) -> None:
@@ -159,7 +167,7 @@ def test_several_groups_with_different_keys_join_to_one_spine(tmp_path: Path) ->
     shops.replace(frame([{"shop": 7, "at": DAY, "size": 0.5}], by_shop), None)
     rows = spine(("a", DAY)).append_column("shop", pa.array([7], pa.int32()))
     lookups = [Lookup(customers, {"x": "x"}), Lookup(shops, {"size": "shop_size"})]
-    assert join(rows, lookups, timestamp="t", parallel=2).to_pylist() == [
+    assert Join(rows, lookups, timestamp="t", parallel=2).table().to_pylist() == [
         {"customer": "a", "t": DAY, "shop": 7, "x": 1, "shop_size": 0.5}
     ]
 
@@ -174,7 +182,7 @@ def test_spine_columns_keep_their_own_types(table: OfflineTable) -> None:
         ],
         names=["customer", "t", "label"],
     )
-    answer = join(rows, [Lookup(table, {"x": "x"})], timestamp="t")
+    answer = Join(rows, [Lookup(table, {"x": "x"})], timestamp="t").table()
     assert answer.select(["customer", "t", "label"]).schema == rows.schema
     assert answer["x"].to_pylist() == [1, None]
     assert answer.schema.field("x").type == pa.int64()
@@ -185,7 +193,9 @@ def test_a_feature_may_have_any_suffix(tmp_path: Path) -> None:
     table = new_table(tmp_path, schema)
     table.replace(frame([{"k": 1, "at": DAY, "sum_y": 2, "x_right": 3}], schema), None)
     rows = pa.Table.from_pylist([{"k": 1, "t": DAY}])
-    answer = join(rows, [Lookup(table, {"sum_y": "sum_y", "x_right": "x_right"})], timestamp="t")
+    answer = Join(
+        rows, [Lookup(table, {"sum_y": "sum_y", "x_right": "x_right"})], timestamp="t"
+    ).table()
     assert answer.to_pylist() == [{"k": 1, "t": DAY, "sum_y": 2, "x_right": 3}]
 
 

@@ -13,6 +13,7 @@ import pytest
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup, Selection
 from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     BreakingChange,
@@ -25,6 +26,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.registry.applied import Applied, Change
 from feature_store_assets.registry.database import Database
+from feature_store_assets_tests import functions
 
 X, Y = Feature("x", "int64"), Feature("y", "float64")
 USER = Entity("user", {"user_id": "string"})
@@ -141,7 +143,7 @@ def test_a_view_of_something_unknown_leaves_nothing_not_even_a_table(applied: Ap
 def test_a_view_may_name_groups_that_are_applied_already(applied: Applied) -> None:
     applied.apply([group("g", X, Y)])
     applied.apply([FeatureView("v", [group("g")["x"]])])
-    assert [chosen.features for chosen in applied.resolve("v")] == [{"x": "x"}]
+    assert [chosen.features for chosen in applied.resolve("v").parts] == [{"x": "x"}]
 
 
 def test_groups_and_views_share_their_names(applied: Applied) -> None:
@@ -181,15 +183,42 @@ def test_features_are_resolved_by_view_group_or_id(applied: Applied) -> None:
     applied.apply([declared, view])
     views: list[Any] = [view, "v"]
     for what in views:
-        assert [each.features for each in applied.resolve(what)] == [{"y": "why"}]
+        assert [each.features for each in applied.resolve(what).parts] == [{"y": "why"}]
     groups: list[Any] = [declared, "g", ["g.x", "g.y"]]
     for what in groups:
-        assert [each.features for each in applied.resolve(what)] == [{"x": "x", "y": "y"}]
-    assert [each.features for each in applied.resolve("g", ["y"])] == [{"y": "y"}]
+        assert [each.features for each in applied.resolve(what).parts] == [{"x": "x", "y": "y"}]
+    assert [each.features for each in applied.resolve("g", ["y"]).parts] == [{"y": "y"}]
     with pytest.raises(FeatureNotFound, match=r"'y' in 'v'.*'why'"):
         applied.resolve("v", ["y"])
     with pytest.raises(FeatureNotFound, match=re.escape("'x' in 'group.feature'")):
         applied.resolve(["x"])
+
+
+def test_a_computed_feature_brings_along_what_it_is_computed_from(applied: Applied) -> None:
+    declared = group("g", X, Y)
+    near = RequestFeature("per_mile", "float64", functions.per_mile)
+    size = RequestFeature("size", "int64", functions.letters)
+    view = FeatureView(
+        "v",
+        [declared["x", "y"].rename({"y": "delay"})],
+        request={"distance": "float64", "text": "string"},
+        computed=[near, size],
+    )
+    applied.apply([declared, view])
+    assert applied.views() == [view]
+    whole = applied.resolve("v")
+    assert whole.shown == ("x", "delay", "per_mile", "size")
+    assert (whole.request, whole.computed) == (dict(view.request), (near, size))
+    some = applied.resolve("v", ["per_mile", "x"])
+    assert (some.owner, some.shown, some.computed) == ("v", ("x", "per_mile"), (near,))
+    assert [each.features for each in some.parts] == [{"x": "x", "y": "delay"}]
+    assert some.request == {"distance": "float64"}
+    alone = applied.resolve("v", ["size"])
+    assert (alone.parts, alone.request) == ([], {"text": "string"})
+    stored = applied.resolve("v", ["x"])
+    assert (stored.computed, stored.request) == ((), {})
+    with pytest.raises(FeatureNotFound, match=r"'per_mil' in 'v'.*'per_mile'"):
+        applied.resolve("v", ["per_mil"])
 
 
 def test_one_group_is_extended_by_what_is_applied_now(applied: Applied) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,6 +16,8 @@ import feature_store_assets.registry.database as module
 from feature_store_assets.errors import RegistryUnusable, StorageUnusable
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database, metadata
+from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.training_sets import TrainingSetTable
 
 
 def migrated(database: Database) -> None:
@@ -44,7 +47,7 @@ def test_a_registry_newer_than_the_code_is_neither_read_nor_written(url: str) ->
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     newer = Database(url)
-    message = "schema 9999 is newer than this code, which knows up to 0001. Upgrade"
+    message = "schema 9999 is newer than this code, which knows up to 0002. Upgrade"
     with pytest.raises(RegistryUnusable, match=message):
         Applied(newer).groups()
     with pytest.raises(RegistryUnusable, match=message):
@@ -61,6 +64,32 @@ def test_a_registry_without_its_tables_says_what_to_run(url: str, tmp_path: Path
         Applied(database).groups()
     Applied(database).apply([])
     assert Applied(database).groups() == []
+    database.close()
+
+
+def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date_by_a_write(
+    url: str,
+) -> None:
+    old = Database(url)
+    row = {"snapshot": "s", "feature_group": "g", "group_version": 1, "table_version": 7,
+           "description": "why", "created_by": "me", "created_at": sa.func.now()}  # fmt: skip
+    scripts = Config()
+    scripts.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
+    with old.engine.execution_options(writes=True).begin() as connection:
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "0001")
+        connection.execute(sa.insert(module.pins).values(**row))
+        assert not sa.inspect(connection).has_table("training_sets")
+    old.close()
+
+    database = Database(url)
+    message = r"its schema is 0001, this code reads 0002\. Run `feature-store apply`"
+    for read in (Applied(database).groups, Pins(database).all, TrainingSetTable(database).all):
+        with pytest.raises(RegistryUnusable, match=message):
+            read()
+    Applied(database).apply([])
+    assert [(pin.snapshot, pin.table_version) for pin in Pins(database).of("s")] == [("s", 7)]
+    assert TrainingSetTable(database).all() == []
     database.close()
 
 

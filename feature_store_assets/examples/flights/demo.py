@@ -19,6 +19,7 @@ from feature_store_assets.examples.flights.data import read_flights
 from feature_store_assets.examples.flights.runs import Runs
 from feature_store_assets.examples.flights.training import (
     KEYS,
+    LABEL,
     TIMESTAMP,
     Trained,
     score,
@@ -30,9 +31,11 @@ from feature_store_assets.store import FeatureStore
 
 LEAST_AUC = 0.72
 BAD_DAY = "2013-02-12"
-SNAPSHOT = "flights-2013"
+SNAPSHOT, TRAINING_SET = "flights-2013", "arrival-delay-2013"
 VIEW = "arrival_delay"
 # The year is over, and every landing of it known.
+# By New York's clock.
+OCTOBER = datetime(2013, 10, 1, 4, tzinfo=UTC)
 YEAR_END = datetime(2014, 1, 1, 5, tzinfo=UTC)
 _HOME = Path(".dagster_home")
 
@@ -126,15 +129,25 @@ def compare_stores(store: FeatureStore) -> None:
 def teach(store: FeatureStore) -> Trained:
     """Join features to a year of flights as they were known, and train on them."""
     chapter("4. Point-in-time training set, model")
-    flights = spine(read_flights())
     started = time.perf_counter()
-    joined = store.get_historical_features(VIEW, flights, timestamp=TIMESTAMP, as_of=SNAPSHOT)
+    if TRAINING_SET not in store.training_sets():
+        store.create_training_set(
+            VIEW,
+            spine(read_flights()),
+            TRAINING_SET,
+            split={"train": OCTOBER, "test": None},
+            label=LABEL,
+            timestamp=TIMESTAMP,
+            as_of=SNAPSHOT,
+        )
+    flights = store.training_set(TRAINING_SET)
+    flights.verify()
     seconds = time.perf_counter() - started
     say(
-        f"  {len(joined):,} flights x {len(joined.columns) - flights.width} features joined as "
-        f"known at departure, {seconds:.1f} s (snapshot {SNAPSHOT})"
+        f"  {TRAINING_SET}: {len(flights):,} flights x {len(flights.features)} features as known "
+        f"at departure, kept with their digest {flights.digest[:12]}, {seconds:.1f} s"
     )
-    trained = train(joined.to_polars())
+    trained = train(flights.to_polars("train"), flights.to_polars("test"))
     say(f"  trained on January to September ({trained.rows:,} flights)")
     say(f"  judged on October to December ({trained.test_rows:,} flights):")
     say(f"    AUC {trained.auc:.3f} with the store")
@@ -150,7 +163,7 @@ def predict(store: FeatureStore, trained: Trained) -> None:
     leaving = spine(read_flights(start=datetime(2014, 1, 1, tzinfo=UTC))).head(5)
     rows = []
     for flight in leaving.to_dicts():
-        entity = {key: flight[key] for key in KEYS}
+        entity = {key: flight[key] for key in (*KEYS, TIMESTAMP)}
         started = time.perf_counter()
         (features,) = store.get_online_features(VIEW, [entity], at=flight[TIMESTAMP])
         rows.append({**flight, **features, "ms": 1000 * (time.perf_counter() - started)})

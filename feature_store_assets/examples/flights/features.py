@@ -18,12 +18,14 @@ from feature_store_assets import (
     Feature,
     FeatureGroup,
     FeatureView,
+    RequestFeature,
     Window,
     expect,
     feature_group,
 )
 from feature_store_assets.examples.flights.data import LATE_MINUTES, NEW_YORK, ORIGINS
 from feature_store_assets.examples.flights.sources import DAYS, WEATHER_DAYS
+from feature_store_assets.examples.flights.timing import ground_minutes
 
 airport = Entity("airport", {"origin": "string"}, "One of New York's three airports.")
 destination = Entity("destination", {"dest": "string"}, "An airport flown to from New York.")
@@ -380,5 +382,7 @@ arrival_delay = FeatureView(
     "arrival_delay",
     GROUPS,
     "Whether a flight will land over 15 minutes late, as known when it should leave.",
+    request={"scheduled_departure": "timestamp"},
+    computed=[RequestFeature("plane_ground_minutes", "float64", ground_minutes)],
     owners=["team:operations"],
 )

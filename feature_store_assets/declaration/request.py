@@ -1,0 +1,247 @@
+"""Request-time features: computed from stored features and from values that come with a request.
+
+The same function runs over whole columns in training and over the rows of one request in serving.
+It is stored as `module:qualname`, and imported only where a view that uses it is read.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Self
+
+from feature_store_assets.declaration.feature import checked_name
+from feature_store_assets.declaration.types import polars_type, type_name
+from feature_store_assets.errors import DeclarationError, FunctionFailed, suggestion
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+
+@dataclass(frozen=True, init=False)
+class RequestFeature:
+    """A feature that a function computes when it is asked for.
+
+    Parameters
+    ----------
+    name, dtype
+        As on a `Feature`.
+    function
+        Takes and returns Polars Series, row by row: the same row always gives the same value,
+        whatever rows stand beside it. Its parameters are named after features of the view, or
+        after its `request` values. A function at the top of a module that does not import
+        dagster, or `"module:function"`.
+    description
+        The first line of the function's docstring by default.
+
+    Raises
+    ------
+    DeclarationError
+        The function cannot be found again by its name, or takes what no column can be.
+    """
+
+    name: str
+    dtype: str
+    function: str
+    description: str
+    inputs: tuple[str, ...]
+
+    def __init__(
+        self,
+        name: str,
+        dtype: object,
+        function: "str | Callable[..., pl.Series]",
+        description: str = "",
+    ) -> None:
+        checked_name(name, "feature")
+        path, found = _named(name, function)
+        _refuse_dagster(name, path, found)
+        first_line = inspect.cleandoc(found.__doc__ or "").partition("\n")[0]
+        freeze = object.__setattr__
+        freeze(self, "name", name)
+        freeze(self, "dtype", type_name(dtype))
+        freeze(self, "function", path)
+        freeze(self, "description", description or first_line)
+        freeze(self, "inputs", _inputs(name, path, found))
+
+    def load(self) -> "Callable[..., pl.Series]":
+        """Import the function.
+
+        Raises
+        ------
+        FunctionFailed
+            It is not there (any more).
+        """
+        try:
+            found: Callable[..., pl.Series] = _imported(self.function)
+        except Exception as error:  # whatever the module does at its import
+            reason = (
+                f"cannot be imported ({type(error).__name__}: {error}). Install its module here, "
+                f"or apply the view with a function that exists"
+            )
+            raise FunctionFailed(self.name, self.function, reason) from error
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "function": self.function,
+            "description": self.description,
+            "inputs": list(self.inputs),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what was declared; the function is not imported for it."""
+        feature = cls.__new__(cls)
+        for field, stored in {**value, "inputs": tuple(value["inputs"])}.items():
+            object.__setattr__(feature, field, stored)
+        return feature
+
+
+def compute(
+    features: Sequence[RequestFeature], columns: "Mapping[str, pl.Series]"
+) -> "dict[str, pl.Series]":
+    """Compute features from columns of equal length, in training and in serving alike.
+
+    Parameters
+    ----------
+    features
+        What to compute.
+    columns
+        The inputs of all of them, by name.
+
+    Raises
+    ------
+    FunctionFailed
+        A function is gone, raised, or returned another type or number of rows than it may.
+    """
+    found = {}
+    for feature in features:
+        function = feature.load()
+        given = [columns[name] for name in feature.inputs]
+        try:
+            result = function(*given)
+        except Exception as error:  # noqa: BLE001  # the author's function may raise anything
+            # Its message may show values, and so may the traceback of a chained error.
+            reason = f"raised {type(error).__name__}{_place(error)}. Its message may hold values"
+            raise FunctionFailed(feature.name, feature.function, reason) from None
+        if reason := fault(feature, result, len(given[0])):
+            raise FunctionFailed(feature.name, feature.function, reason)
+        found[feature.name] = result
+    return found
+
+
+def fault(feature: RequestFeature, result: object, rows: int) -> str:
+    """Tell what is wrong with what a function returned for so many rows; nothing: an empty text."""
+    import polars as pl
+
+    if not isinstance(result, pl.Series):
+        return f"returned {type(result).__name__}, not a polars.Series"
+    if result.dtype != (wanted := polars_type(feature.dtype)):
+        return (
+            f"returned {result.dtype}, but is declared {feature.dtype}: cast it there, "
+            f".cast(pl.{wanted!r})"
+        )
+    if len(result) != rows:
+        return f"returned {len(result)} row(s) for {rows}"
+    return ""
+
+
+def _place(error: Exception) -> str:
+    """Where in the author's function it was raised."""
+    trace = error.__traceback__
+    inner = trace.tb_next if trace is not None else None
+    return "" if inner is None else f" in line {inner.tb_lineno}"
+
+
+def _imported(path: str) -> Any:
+    module_name, _, name = path.partition(":")
+    module = sys.modules.get(module_name) or import_module(module_name)
+    if not hasattr(module, name):
+        known = [each for each, value in vars(module).items() if isinstance(value, FunctionType)]
+        raise AttributeError(f"'{module_name}' has no '{name}'." + suggestion(name, known))
+    return getattr(module, name)
+
+
+def _named(feature: str, function: object) -> tuple[str, FunctionType]:
+    """Return `module:function` and the function that is found by it."""
+    if isinstance(function, str):
+        path = function
+        module, _, name = path.partition(":")
+        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise DeclarationError(
+                f"The function of '{feature}' is 'module:function', a function at the top of a "
+                f"module, not '{function}'."
+            )
+    else:
+        path = _path(feature, function)
+    if path.startswith("__main__:"):
+        raise DeclarationError(
+            f"The function of '{feature}' is defined in a script (or a notebook), where serving "
+            f"cannot find it: move it to a module and import it from there."
+        )
+    try:
+        found = _imported(path)
+    except Exception as error:
+        raise DeclarationError(
+            f"The function of '{feature}' cannot be imported as '{path}' "
+            f"({type(error).__name__}: {error}). Serving finds it by that name."
+        ) from error
+    if not isinstance(found, FunctionType):
+        raise DeclarationError(
+            f"'{path}' is a {type(found).__name__}: '{feature}' needs a function written with def."
+        )
+    if found is not function and path is not function:
+        raise DeclarationError(
+            f"'{path}' is another function than the one given for '{feature}'. Serving finds it by "
+            f"that name: give what the module holds under it."
+        )
+    return path, found
+
+
+def _path(feature: str, function: object) -> str:
+    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+        what = "a lambda" if isinstance(function, FunctionType) else f"a {type(function).__name__}"
+        raise DeclarationError(
+            f"The function of '{feature}' is {what}, which serving cannot find by a name: write it "
+            f"with def at the top of a module."
+        )
+    if "." in function.__qualname__:
+        raise DeclarationError(
+            f"The function of '{feature}', '{function.__qualname__}', is a method or stands in "
+            f"another function, where serving cannot find it: move it to the top of a module."
+        )
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _inputs(feature: str, path: str, function: FunctionType) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    for each in parameters:
+        if each.kind not in _BY_POSITION or each.default is not inspect.Parameter.empty:
+            raise DeclarationError(
+                f"'{path}' takes '{each}', but each parameter of the function of '{feature}' is a "
+                f"column: no *args, no **kwargs, no keyword-only ones and no defaults. Name the "
+                f"columns one by one, and keep constants in the module."
+            )
+    if not parameters:
+        raise DeclarationError(
+            f"'{path}' takes no parameters: name the features and request values that "
+            f"'{feature}' is computed from."
+        )
+    return tuple(each.name for each in parameters)
+
+
+def _refuse_dagster(feature: str, path: str, function: FunctionType) -> None:
+    for name, value in function.__globals__.items():
+        home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+        if isinstance(home, str) and home.startswith("dagster"):
+            raise DeclarationError(
+                f"The module of '{path}' imports dagster ('{name}'), which serving would have to "
+                f"load for '{feature}': move the function to a module without it."
+            )

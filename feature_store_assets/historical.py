@@ -1,0 +1,210 @@
+"""A request for historical features: what is asked of which tables, ready to join to any spine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_store_assets.errors import AnswerTooLarge, DataError, SpineError
+from feature_store_assets.offline.frames import ParquetTable, arrow_table
+from feature_store_assets.offline.point_in_time import Join, Known, Lookup, Spine
+from feature_store_assets.offline.sql import is_query
+from feature_store_assets.registry.asked import Asked, Chosen, check_spine, with_computed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from feature_store_assets.config import FeatureStoreConfig
+    from feature_store_assets.declaration.group import FeatureGroup
+    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.snapshots import Snapshots
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How historical features are looked up; see `FeatureStore.get_historical_features`."""
+
+    timestamp: str = "event_timestamp"
+    ttl: timedelta | None = None
+    as_of: str | datetime | None = None
+    known: Known | None = None
+    full_feature_names: bool = False
+
+
+def read_spine(spine: Any, sql: Callable[[str], pa.Table]) -> Spine:
+    """Return what a caller gives as a spine: a dataframe, a path to Parquet, or a query.
+
+    Parameters
+    ----------
+    sql
+        Answers a query.
+    """
+    if isinstance(spine, str | Path):
+        there = os.path.exists(spine)  # noqa: PTH110  # Path raises where a query is too long for one
+        if not there and is_query(str(spine)):
+            return sql(str(spine))
+        if not there:
+            raise SpineError(
+                f"There is no '{spine}' to take the spine from. Give a dataframe, the path of a "
+                f"Parquet file or a folder of them, or a SELECT."
+            )
+        return ParquetTable(Path(spine))
+    return spine if isinstance(spine, ParquetTable) else arrow_table(spine)
+
+
+@dataclass(frozen=True)
+class Historical:
+    """Historical features, ready to join.
+
+    Parameters
+    ----------
+    asked
+        The features.
+    lookups
+        One per group of `asked`.
+    timestamp
+        The spine's time column.
+    full_feature_names
+        Columns are named `group__feature`.
+    config
+        How much memory and how many threads a join may take.
+    """
+
+    asked: Asked
+    lookups: tuple[Lookup, ...]
+    timestamp: str
+    full_feature_names: bool
+    config: FeatureStoreConfig
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name of a feature in the answer -> its column."""
+        return self.asked.columns(full_names=self.full_feature_names)
+
+    @classmethod
+    def of(
+        cls,
+        asked: Asked,
+        options: Options,
+        table: Callable[[FeatureGroup], OfflineTable],
+        snapshots: Snapshots,
+        config: FeatureStoreConfig,
+    ) -> Historical:
+        """Resolve versions, names and defaults of what is asked.
+
+        Parameters
+        ----------
+        table
+            Returns a group's table, which must hold rows.
+        """
+        lookups = [_lookup(part, options, table(part.group), snapshots) for part in asked.parts]
+        full_names = options.full_feature_names
+        return cls(asked, tuple(lookups), options.timestamp, full_names, config)
+
+    @property
+    def feature_columns(self) -> list[str]:
+        """The columns that the answer adds to a spine."""
+        stored = [
+            lookup.features[name]
+            for part, lookup in zip(self.asked.parts, self.lookups, strict=True)
+            for name, shown in part.features.items()
+            if shown in self.asked.shown
+        ]
+        return stored + [self.columns[each.name] for each in self.asked.computed]
+
+    def table(self, spine: Spine) -> pa.Table:
+        """Join to a spine in memory.
+
+        Raises
+        ------
+        AnswerTooLarge
+            The memory limit does not allow it.
+        """
+        join = self._join(spine)
+        limit = self.config.memory_limit
+        if limit is not None and join.memory > limit:
+            raise AnswerTooLarge(len(spine), join.memory, limit)
+        return self._finished(join.table())
+
+    def pieces(self, spine: Spine, spill: Path) -> Iterator[pa.Table]:
+        """Join to a spine within the memory limit, piece by piece; spill to a folder."""
+        return map(self._finished, self._join(spine).pieces(spill))
+
+    def _join(self, spine: Spine) -> Join:
+        check_spine(spine.schema, self.asked, self.columns)
+        return Join(
+            spine,
+            self.lookups,
+            timestamp=self.timestamp,
+            parallel=self.config.max_parallel_operations,
+            memory=self.config.memory_limit,
+        )
+
+    def _finished(self, joined: pa.Table) -> pa.Table:
+        return with_computed(joined, self.asked, self.columns) if self.asked.computed else joined
+
+    def fixed(self) -> Historical:
+        """Return the same with newest tables pinned at the versions that they have now."""
+        lookups = [
+            each if each.version is not None else replace(each, version=each.table.version())
+            for each in self.lookups
+        ]
+        return replace(self, lookups=tuple(lookups))
+
+    # What a manifest keeps of the lookups: defaults of a declaration may change.
+
+    def pins(self) -> list[dict[str, Any]]:
+        """Return the groups with their versions and rules, as JSON."""
+        return [
+            {
+                "group": part.group.name,
+                "group_version": part.group.version,
+                "table_version": each.version,
+                "ttl_microseconds": None if each.ttl is None else each.ttl // _MICROSECOND,
+                "known": each.known.isoformat() if isinstance(each.known, datetime) else each.known,
+            }
+            for part, each in zip(self.asked.parts, self.lookups, strict=True)
+        ]
+
+    def pinned(self, pins: list[dict[str, Any]]) -> Historical:
+        """Return the same features looked up by the versions and rules of `pins()`."""
+        lookups = []
+        for each, pin in zip(self.lookups, pins, strict=True):
+            ttl, known = pin["ttl_microseconds"], pin["known"]
+            lookups.append(
+                replace(
+                    each,
+                    version=pin["table_version"],
+                    ttl=None if ttl is None else ttl * _MICROSECOND,
+                    known=known if known in {"event", "latest"} else datetime.fromisoformat(known),
+                )
+            )
+        return replace(self, lookups=tuple(lookups))
+
+
+def _lookup(part: Chosen, options: Options, table: OfflineTable, snapshots: Snapshots) -> Lookup:
+    group, known = part.group, options.known
+    if isinstance(known, str) and known not in ("event", "latest"):
+        raise DataError(f"known is 'event', 'latest' or an instant, not '{known}'.")
+    if known == "event" and group.created is None:
+        raise DataError(
+            f"'{group.name}' does not say when its rows were recorded, so known='event' would "
+            f"hide every backfilled row. Declare created='<column>' on it, or use known='latest'."
+        )
+    prefix = f"{group.name}__" if options.full_feature_names else ""
+    return Lookup(
+        table,
+        {stored: prefix + shown for stored, shown in part.features.items()},
+        group.ttl if options.ttl is None else options.ttl,
+        known.astimezone(UTC)
+        if isinstance(known, datetime)
+        else known or ("latest" if group.created is None else "event"),
+        snapshots.version(group, table, options.as_of),
+    )

@@ -1,0 +1,67 @@
+"""Which training sets there are, and what each must look like."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from feature_store_assets.errors import TrainingSetNotFound
+from feature_store_assets.registry.database import training_sets
+
+if TYPE_CHECKING:
+    from feature_store_assets.registry.database import Database
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One training set; `digest` is the SHA-256 of its manifest."""
+
+    name: str
+    digest: str
+    view: str
+    rows: int
+    description: str
+    created_by: str
+    created_at: datetime
+
+
+class TrainingSetTable:
+    """The table of training sets.
+
+    Parameters
+    ----------
+    database
+        The registry's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, recorded: Recorded) -> None:
+        """Record a training set; its name must be new."""
+        with self._database.write() as connection:
+            connection.execute(sa.insert(training_sets).values(asdict(recorded)))
+
+    def all(self) -> list[Recorded]:
+        """Return every training set, by name."""
+        if not self._database.exists:
+            return []
+        with self._database.read() as connection:
+            query = sa.select(training_sets).order_by(training_sets.c.name)
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        # SQLite gives back UTC without saying so.
+        return [Recorded(**{**row, "created_at": _aware(row["created_at"])}) for row in rows]
+
+    def get(self, name: str) -> Recorded:
+        """Return one training set."""
+        every = {recorded.name: recorded for recorded in self.all()}
+        if name not in every:
+            raise TrainingSetNotFound(name, every)
+        return every[name]
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
