@@ -135,7 +135,7 @@ class FeatureTable:
     def to_polars(self) -> pl.DataFrame:
         import polars as pl
 
-        frame = pl.from_arrow(self.to_arrow())
+        frame = pl.from_arrow(_without_offsets(self.to_arrow()))
         assert isinstance(frame, pl.DataFrame)
         return frame
 
@@ -154,6 +154,17 @@ class FeatureTable:
         for name, kind in holes.items():
             frame[name] = table[name].to_pandas(types_mapper={kind: nullable[kind]}.get)
         return frame[self.columns]
+
+
+def _without_offsets(table: pa.Table) -> pa.Table:
+    """Return timestamps of fixed offsets as the same instants in UTC: Polars has no `+05:30`."""
+    fields = [
+        field.with_type(pa.timestamp(field.type.unit, "UTC"))
+        if pa.types.is_timestamp(field.type) and (field.type.tz or "")[:1] in {"+", "-"}
+        else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
 
 
 class ParquetTable(FeatureTable):

@@ -49,6 +49,8 @@ _BUDGET = 2 << 30
 _PIECE_ROWS, _BATCH_ROWS = 1 << 20, 1 << 21
 # Less at a time would cost more than it saves.
 _LEAST_ROWS = 1 << 14
+# Each is an open file while rows are spilled.
+_MOST_PIECES = 256
 # Bytes that finding winners takes: per row of the spine, and per stored row of a batch.
 _PER_QUESTION, _PER_STORED = 120, 150
 
@@ -165,7 +167,7 @@ class Join:
             A folder for what does not fit into memory meanwhile; left as it was found.
         """
         count = len(self._spine)
-        rows = self._bounded(_PIECE_ROWS, self._row_bytes)
+        rows = max(self._bounded(_PIECE_ROWS, self._row_bytes), -(-count // _MOST_PIECES))
         moments = _moments(self._spine, self._timestamp)
         with ExitStack() as stack:
             advance = stack.enter_context(self._progress())
@@ -184,7 +186,7 @@ class Join:
                 if fits:
                     sources.append(Held(parts, types))
                 else:
-                    cuts = [each.index[at : at + rows] for at in range(0, count, rows)]
+                    cuts = [each.index[at : at + rows] for at in range(0, max(1, count), rows)]
                     sources.append(
                         Spilled(parts, types, cuts, len(each.rows), folder / str(number))
                     )

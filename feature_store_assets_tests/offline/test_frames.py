@@ -322,3 +322,10 @@ def test_a_folder_is_not_overwritten_with_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder: name the file to write"):
         write_parquet(tmp_path, pieces(2), compression="zstd")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fixed_offsets_are_the_same_instants_in_polars() -> None:
+    moments = pa.array([datetime(2024, 1, 1, tzinfo=UTC), None], pa.timestamp("us", "+05:30"))
+    frame = FeatureTable(pa.table({"t": moments})).to_polars()
+    assert frame["t"].to_list() == [datetime(2024, 1, 1, tzinfo=UTC), None]
+    assert frame["t"].dtype == pl.Datetime("us", "UTC")

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_store_assets.errors import NaiveTimestamps, SpineError
+from feature_store_assets.offline import point_in_time
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.point_in_time import Join, Known, Lookup
 from feature_store_assets.offline.schema import (
@@ -92,12 +93,26 @@ def test_random_joins_equal_the_oracle(
     with tempfile.TemporaryDirectory() as folder:
         table = stored(Path(folder), keys, history, replaced)
         lookup = Lookup(table, {"x": "x", "y": "renamed"}, ttl, known)
-        answer = Join(spine_table(spine, keys), [lookup], timestamp="t").table().to_pylist()
+        asked = spine_table(spine, keys)
+        answer = Join(asked, [lookup], timestamp="t").table()
+        assert answer.equals(spilled(asked, lookup, Path(folder)))
     expected = []
     for row in spine:
         winner = oracle(history, row, list(keys), ttl, known) or {"x": None, "y": None}
         expected.append({**row, "x": winner["x"], "renamed": winner["y"]})
-    assert answer == expected
+    assert answer.to_pylist() == expected
+
+
+def spilled(asked: pa.Table, lookup: Lookup, folder: Path) -> pa.Table:
+    """Join with hardly any memory: a few rows a piece, all features through the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(point_in_time, "_LEAST_ROWS", 1)
+        patch.setattr(point_in_time, "_MOST_PIECES", 4)
+        before = sorted(folder.iterdir())
+        pieces = list(Join(asked, [lookup], timestamp="t", memory=1).pieces(folder))
+        assert 1 <= len(pieces) <= 4
+        assert sorted(folder.iterdir()) == before
+        return pa.concat_tables(pieces)
 
 
 @pytest.fixture
