@@ -8,20 +8,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store_assets.errors import AnswerTooLarge, DataError, SpineError
+import pyarrow as pa
+
+from feature_store_assets.declaration.request import compute
+from feature_store_assets.errors import (
+    AnswerTooLarge,
+    DataError,
+    SchemaMismatch,
+    SpineError,
+    suggestion,
+)
 from feature_store_assets.offline.frames import ParquetTable, arrow_table
 from feature_store_assets.offline.point_in_time import Join, Known, Lookup, Spine
+from feature_store_assets.offline.schema import arrow_type, lossless
 from feature_store_assets.offline.sql import is_query
-from feature_store_assets.registry.asked import Asked, Chosen, check_spine, with_computed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pyarrow as pa
+    from collections.abc import Callable, Iterator, Mapping
 
     from feature_store_assets.config import FeatureStoreConfig
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.registry.asked import Asked, Chosen
     from feature_store_assets.snapshots import Snapshots
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -138,7 +146,7 @@ class Historical:
         return map(self._finished, self._join(spine).pieces(spill))
 
     def _join(self, spine: Spine) -> Join:
-        check_spine(spine.schema, self.asked, self.columns)
+        _check_spine(spine.schema, self.asked, self.columns)
         return Join(
             spine,
             self.lookups,
@@ -208,3 +216,88 @@ def _lookup(part: Chosen, options: Options, table: OfflineTable, snapshots: Snap
         else known or ("latest" if group.created is None else "event"),
         snapshots.version(group, table, options.as_of),
     )
+
+
+def _check_spine(spine: pa.Schema, asked: Asked, columns: Mapping[str, str]) -> None:
+    """Refuse a spine that features cannot be computed on, before anything is read for it.
+
+    Parameters
+    ----------
+    spine
+        The columns of what features will be joined to.
+    columns
+        Name in the answer -> column of the training set.
+
+    Raises
+    ------
+    SpineError, NaiveTimestamps
+        A request value is missing or has another type, or a column clashes.
+    """
+    empty = pa.Table.from_batches([], spine)
+    for name, kind in asked.request.items():
+        if name not in spine.names:
+            raise SpineError(
+                f"The spine has no column '{name}', a request value ({kind}) of '{asked.owner}'."
+                + suggestion(name, spine.names)
+            )
+        _request_column(empty, name, asked)
+    computed = {feature.name for feature in asked.computed}
+    taken = {*spine.names, *(columns[name] for name in columns if name not in computed)}
+    for name in asked.shown:
+        if name in computed and columns[name] in taken:
+            raise SpineError(
+                f"'{columns[name]}' of '{asked.owner}' is computed, but there is a column of that "
+                f"name already. Use full_feature_names=True, or rename one."
+            )
+
+
+def with_computed(table: pa.Table, asked: Asked, columns: Mapping[str, str]) -> pa.Table:
+    """Add the computed features to a joined table, or to any slice of its rows.
+
+    Parameters
+    ----------
+    table
+        A spine that `_check_spine` let pass, with the stored features joined to it.
+    columns
+        Name in the answer -> column of the table.
+
+    Returns
+    -------
+    The table without features that were joined as inputs only, then the computed ones.
+
+    Raises
+    ------
+    SpineError
+        Values of a request column do not fit their type.
+    FunctionFailed
+        A function is gone, raised, or returned what it may not.
+    """
+    import polars as pl
+
+    inputs = {name for feature in asked.computed for name in feature.inputs}
+    given = {
+        name: pl.Series(
+            name,
+            _request_column(table, name, asked) if name in asked.request else table[columns[name]],
+        )
+        for name in inputs
+    }
+    hidden = [columns[name] for name in columns if name not in asked.shown]
+    answer = table.drop_columns(hidden)
+    found = compute(asked.computed, given)
+    for feature in asked.computed:
+        values = found[feature.name].to_arrow().cast(arrow_type(feature.dtype))
+        answer = answer.append_column(columns[feature.name], values)
+    return answer
+
+
+def _request_column(table: pa.Table, name: str, asked: Asked) -> pa.ChunkedArray[Any]:
+    """Return a request value's column, typed as it is declared."""
+    kind = asked.request[name]
+    try:
+        return lossless(table[name], arrow_type(kind), owner="the spine", name=name, timezone=None)
+    except SchemaMismatch:
+        raise SpineError(
+            f"Request value '{name}' is {table.schema.field(name).type} in the spine; "
+            f"'{asked.owner}' declares {kind}. Cast it there."
+        ) from None

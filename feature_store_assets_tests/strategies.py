@@ -26,30 +26,33 @@ values = st.fixed_dictionaries(
 )
 
 
+def histories_of(keys: dict[str, str]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Histories by keys, name -> type; unique by (keys, event, created)."""
+    drawn = st.fixed_dictionaries({name: KEY_VALUES[kind] for name, kind in keys.items()})
+    rows = st.tuples(drawn, instants, instants, values).map(
+        lambda row: {**row[0], "event": row[1], "created": row[2], **row[3]}
+    )
+    return st.lists(
+        rows,
+        max_size=25,
+        unique_by=lambda row: (*(row[name] for name in keys), row["event"], row["created"]),
+    )
+
+
+def spines(keys: dict[str, str]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Spines with keys, some of them null, a time and a label."""
+    holes = st.fixed_dictionaries(
+        {name: st.one_of(st.none(), KEY_VALUES[kind]) for name, kind in keys.items()}
+    )
+    rows = st.tuples(holes, instants, st.integers()).map(
+        lambda row: {**row[0], "t": row[1], "label": row[2] % 100}
+    )
+    return st.lists(rows, max_size=15)
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[dict[str, str], list[dict[str, Any]], list[dict[str, Any]]]:
     """Draw key types, a history unique by (keys, event, created), and a spine."""
     kinds = draw(st.lists(st.sampled_from(sorted(KEY_VALUES)), min_size=1, max_size=2))
     keys = {f"k{number}": kind for number, kind in enumerate(kinds)}
-    drawn_keys = st.fixed_dictionaries({name: KEY_VALUES[kind] for name, kind in keys.items()})
-    history = draw(
-        st.lists(
-            st.tuples(drawn_keys, instants, instants, values).map(
-                lambda row: {**row[0], "event": row[1], "created": row[2], **row[3]}
-            ),
-            max_size=25,
-            unique_by=lambda row: (*(row[name] for name in keys), row["event"], row["created"]),
-        )
-    )
-    holes = st.fixed_dictionaries(
-        {name: st.one_of(st.none(), KEY_VALUES[kind]) for name, kind in keys.items()}
-    )
-    spine = draw(
-        st.lists(
-            st.tuples(holes, instants, st.integers()).map(
-                lambda row: {**row[0], "t": row[1], "label": row[2] % 100}
-            ),
-            max_size=15,
-        )
-    )
-    return keys, history, spine
+    return keys, draw(histories_of(keys)), draw(spines(keys))

@@ -23,7 +23,7 @@ from feature_store_assets.offline.schema import (
     conform,
 )
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table
-from feature_store_assets_tests.strategies import cases, instants, ttls
+from feature_store_assets_tests.strategies import cases, histories_of, instants, spines, ttls
 
 CASES = int(os.environ.get("CASES", "200"))
 Row = dict[str, Any]
@@ -115,6 +115,40 @@ def spilled(asked: pa.Table, lookup: Lookup, folder: Path) -> pa.Table:
         return pa.concat_tables(pieces)
 
 
+@settings(
+    max_examples=max(1, CASES // 4),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data(), ttl=ttls, known=st.sampled_from(["event", "latest"]))
+def test_random_joins_of_several_groups_equal_the_oracle(
+    data: st.DataObject, ttl: timedelta | None, known: Literal["event", "latest"]
+) -> None:
+    """Groups by one key, by the other and by both, each with a history of its own."""
+    kinds = {"k0": "string", "k1": "int64"}
+    by = [["k0"], ["k1"], ["k0", "k1"], ["k0"]]
+    spine = data.draw(spines(kinds))
+    histories = [data.draw(histories_of({name: kinds[name] for name in keys})) for keys in by]
+    with tempfile.TemporaryDirectory() as folder:
+        lookups = [
+            Lookup(
+                stored(Path(folder) / str(number), {name: kinds[name] for name in keys}, history),
+                {"x": f"x{number}"},
+                ttl,
+                known,
+            )
+            for number, (keys, history) in enumerate(zip(by, histories, strict=True))
+        ]
+        answer = Join(spine_table(spine, kinds), lookups, timestamp="t", parallel=3).table()
+    for row, found in zip(spine, answer.to_pylist(), strict=True):
+        winners = [
+            oracle(history, row, keys, ttl, known)
+            for keys, history in zip(by, histories, strict=True)
+        ]
+        wanted = [None if winner is None else winner["x"] for winner in winners]
+        assert found == {**row, **{f"x{number}": x for number, x in enumerate(wanted)}}
+
+
 @pytest.fixture
 def table(tmp_path: Path) -> OfflineTable:
     return new_table(tmp_path)
@@ -172,6 +206,16 @@ def test_times_within_a_millisecond_are_not_pruned_away(table: OfflineTable) -> 
 def test_an_empty_table_and_an_empty_spine_answer_empty(table: OfflineTable) -> None:
     assert asked(table, spine(("a", DAY))) == [None]
     assert asked(table, spine()) == []
+
+
+def test_a_partition_that_became_empty_answers_nothing(table: OfflineTable) -> None:
+    put(table, ("a", DAY, 1), ("a", DAY + timedelta(days=1), 2))
+    rows = spine(("a", DAY + timedelta(days=2)))
+    assert asked(table, rows) == [2]
+    table.replace(frame([], SCHEMA), [f"{DAY + timedelta(days=1):%Y-%m-%d}"])
+    assert asked(table, rows) == [1]
+    table.replace(frame([], SCHEMA), None)
+    assert asked(table, rows) == [None]
 
 
 def test_several_groups_with_different_keys_join_to_one_spine(tmp_path: Path) -> None:

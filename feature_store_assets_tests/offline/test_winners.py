@@ -1,5 +1,6 @@
 """Winners against brute force, with batches, runs and number widths so small that all paths run."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from feature_store_assets.offline.schema import CREATED
 from feature_store_assets.offline.winners import TIME, History, winners
 from feature_store_assets_tests.strategies import START, instants, ttls
 
+CASES = int(os.environ.get("CASES", "200"))
 TIMES = "timestamp[us, UTC]"
 UTC_TIME = pl.Datetime("us", "UTC")
 
@@ -84,7 +86,7 @@ def expected(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     files=stored_files,
@@ -97,7 +99,7 @@ def expected(
     bitemporal=st.booleans(),
     recorded_by=st.one_of(st.none(), instants),
 )
-def test_every_path_equals_the_definition(
+def test_every_path_equals_the_oracle(
     monkeypatch: pytest.MonkeyPatch,
     files: list[list[Stored]],
     asked: list[Question],
