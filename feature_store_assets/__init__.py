@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
     from feature_store_assets.pushing import FeatureType as FeatureType
     from feature_store_assets.store import FeatureStore as FeatureStore
+    from feature_store_assets.training.stored import TrainingSet as TrainingSet
 
 _HOME = {
     "build_definitions": "orchestration.location",
@@ -40,6 +41,7 @@ _HOME = {
     "FeatureType": "pushing",
     "FeatureView": "declaration.view",
     "RequestFeature": "declaration.request",
+    "TrainingSet": "training.stored",
     "Window": "declaration.group",
     "expect": "declaration.expect",
     "feature_group": "declaration.group",

@@ -45,6 +45,14 @@ def test_variables_come_before_defaults_and_arguments_before_variables(
     assert FeatureStoreConfig(compression="gzip").compression == "gzip"
 
 
+def test_memory_is_given_in_bytes_or_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_STORE_MEMORY_LIMIT", "4GB")
+    assert FeatureStoreConfig().memory_limit == 4_000_000_000
+    assert FeatureStoreConfig(memory_limit=1 << 30).memory_limit == 1 << 30
+    with pytest.raises(ConfigError, match=r"'memory_limit': .*greater than or equal"):
+        FeatureStoreConfig(memory_limit="1MB")
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURE_STORE_PARTITIONING_COLUMNS", "year, month,day,")
     monkeypatch.setenv("FEATURE_STORE_NOTIFY", "slack://a/b, mailto://c")
