@@ -115,9 +115,8 @@ def _one_group(
     group = Group("spending", rows, rows // 100, floats, strings)
     asked = f"{_told(rows)} rows x {floats + strings} features, {_told(spine)} asked"
     runs = _rivals("ours", "polars", "duckdb", *rivals, spine=spine)
-    return Question(
-        asked, Shape(name, (group,), 100), runs, chart=f"{_told(rows)} x {_told(spine)}"
-    )
+    shape = Shape(name, (group,), 100, monthly=rows < 10_000_000)
+    return Question(asked, shape, runs, chart=f"{_told(rows)} x {_told(spine)}")
 
 
 def _with_ttl(question: Question, ttl: timedelta, *aims: Aim) -> Question:

@@ -1,8 +1,8 @@
 """The data of the point-in-time cases: seeded, made once, kept under `.bench`.
 
-Each group is a table of a real store, cut by day. What makes the join hard is in it: random
-times, 0.5 % of the rows corrected a day later (the same event time, a later created time), 2 %
-of the values null; in the spine entities that are asked before their first value, 0.5 % unknown
+Each group is a table of a real store, cut by day or by month. What makes the join hard is in it:
+random times, 0.5 % of the rows corrected a day later (the same event time, a later created time),
+2 % of the values null; in the spine entities that are asked before their first value, 0.5 % unknown
 entities and 0.5 % of the rows repeated.
 """
 
@@ -84,11 +84,21 @@ class Spine:
 
 @dataclass(frozen=True)
 class Shape:
-    """What one case works on."""
+    """What one case works on; a small one is cut by month, as pushed groups are by default."""
 
     name: str
     groups: tuple[Group, ...]
     days: int
+    monthly: bool = False
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        return ("year", "month") if self.monthly else ("year", "month", "day")
+
+    @property
+    def key_format(self) -> str:
+        """How the key of a partition is written."""
+        return "-".join(("%Y", "%m", "%d")[: len(self.cut)])
 
     def scaled(self, divisor: int) -> "Shape":
         """Return the same with so many times fewer rows and entities."""
@@ -106,7 +116,7 @@ class Shape:
     def tiny(self) -> "Shape":
         """The same groups with hardly any rows, to warm a contender up."""
         groups = [replace(each, rows=200, entities=10) for each in self.groups]
-        return Shape(f"{self.name}_tiny", tuple(groups), days=2)
+        return replace(self, name=f"{self.name}_tiny", groups=tuple(groups), days=2)
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ class Data:
 
     def files(self) -> dict[str, list[tuple[str, int]]]:
         """Return the live Parquet files of each group and their rows, as the store lists them."""
-        with FeatureStore(_config(self.root)) as store:
+        with FeatureStore(_config(self)) as store:
             return {
                 group.name: [(file.path, file.rows) for file in store.table(group.declared).files()]
                 for group in self.shape.groups
@@ -163,28 +173,29 @@ def stored(home: Path, shape: Shape, asked: Spine) -> Data:
     return data
 
 
-def _config(root: Path) -> FeatureStoreConfig:
-    return FeatureStoreConfig(storage_path=root, partitioning_columns=("year", "month", "day"))
+def _config(data: Data) -> FeatureStoreConfig:
+    return FeatureStoreConfig(storage_path=data.root, partitioning_columns=data.shape.cut)
 
 
 def _write(data: Data, asked: Spine) -> None:
     shape = data.shape
-    with FeatureStore(_config(data.root)) as store:
+    with FeatureStore(_config(data)) as store:
         declared = [store.register_feature_group(group.declared) for group in shape.groups]
         store.apply(FeatureView(VIEW, declared))
         for group, applied in zip(shape.groups, declared, strict=True):
             table = store.table(applied)
             trips = pl.read_parquet(data.spine(asked)) if group.trips else None
             for rows in _chunks(shape, group, trips):
-                days = rows[TIME].dt.strftime("%Y-%m-%d")
-                keys = days.unique().sort().to_list()
-                table.replace(prepared(table, rows.to_arrow(), days), keys)
+                keys = rows[TIME].dt.strftime(shape.key_format)
+                partitions = keys.unique().sort().to_list()
+                table.replace(prepared(table, rows.to_arrow(), keys), partitions)
 
 
 def _chunks(shape: Shape, group: Group, trips: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
-    """Generate the rows of a group, some days at a time."""
+    """Generate the rows of a group, some days at a time, but no partition in two."""
     width = len(group.features) + 3
     each = max(1, _CELLS * shape.days // (group.rows * width))
+    assert each >= shape.days or not shape.monthly, "cut this shape by day"
     for first in range(0, shape.days, each):
         days = range(first, min(first + each, shape.days))
         yield pl.concat([_day(shape, group, day, trips) for day in days])

@@ -35,8 +35,8 @@ _WORD = 63
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONG_AGO = np.iinfo(np.int64).min
-# More sorted runs than this in one batch are cheaper to sort than to merge one by one.
-_RUNS = 256
+# Runs shorter than this on average are cheaper to sort than to merge one by one.
+_RUN = 500
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,16 @@ def _read(
     rows = scan(window.files, history.types, numbered=True)
     if window.offset is not None:
         rows = rows.slice(window.offset, window.rows)
-    rows = rows.filter(event <= slots.last)
-    if history.ttl is not None:
-        rows = rows.filter(event >= slots.first - history.ttl)
-    if history.bitemporal:
-        rows = rows.filter(created <= slots.last)
+    # Files that lie wholly within the questions' times need no filter.
+    oldest = None if history.ttl is None else slots.first - history.ttl
+    if oldest is not None and any(not file.first or file.first < oldest for file in window.files):
+        rows = rows.filter(event >= oldest)
+    if any(not file.last or file.last > slots.last for file in window.files):
+        rows = rows.filter(event <= slots.last)
     if history.recorded_by is not None:
         rows = rows.filter(created <= history.recorded_by)
-    coded = rows.join(entities.lazy(), on=history.keys, how="inner", maintain_order="left")
+    # Unordered, which is cheaper; what belongs to no entity has no latest question.
+    coded = rows.join(entities.lazy(), on=history.keys, how="left")
     visible = pl.max_horizontal(event, created) if history.bitemporal else event
     numbers = coded.filter(visible <= pl.col(_LATEST)).select(
         pl.col(CODE).cast(pl.Int64),
@@ -206,7 +208,7 @@ class _Slots:
             self._refine(slot, visible)
         offers = Offers(slot, rows["event"], rows["created"], rows[ROW])
         falls = _falls(offers)
-        if len(falls) > _RUNS:
+        if len(falls) * _RUN > len(slot):
             offers = offers.take(np.lexsort((offers.created, offers.event, offers.slot)))
             falls = np.zeros(0, np.int64)
         edges = [0, *(falls + 1).tolist(), len(offers.slot)]
