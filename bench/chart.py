@@ -79,7 +79,7 @@ def _panel(axes: Axes, places: list[_Place], of: str, unit: float, scale: str) -
         value, told = (low, entry["stopped"]) if entry["stopped"] else (entry[of] / unit, "")
         axes.barh(place, value - low, left=low, height=_BAR, color=colour)
         axes.annotate(
-            told or f"{value:.2g}",
+            told or (f"{value:.0f}" if value >= 10 else f"{value:.2g}"),
             (value, place),
             xytext=(3, 0),
             textcoords="offset points",

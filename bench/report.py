@@ -33,6 +33,7 @@ _HOW = """\
   nothing is loaded for the first time on the clock. Then one call is measured, up to the whole
   answer in memory: Arrow, or pandas for Feast's `file` store, which works in pandas, and for
   everybody in the taxi case.
+- Cases follow each other without a pause: the load at the start of one is what the one before left.
 - The contenders take turns, three times unless asked otherwise; figures are medians. CPU is that
   of all threads of the process. Peak memory is the most that was resident in the process (VmHWM)
   until the answer was there; libraries and spine are part of it. The files were in the page cache.
