@@ -19,8 +19,8 @@ Written by `make bench-join` (the cases one by one: `python -m bench.point_in_ti
 
 - **ours**: `FeatureStore.get_historical_features`, its registry and its table's log looked up
   within the measured time.
-- **polars**, **duckdb**: the leanest exact plans we know, written by hand on the same Parquet
-  files: no registry, no declared types, no log, no checks. They are the limit, not products.
+- **polars**, **duckdb**: the leanest exact plans that their own joins allow, written by hand on the
+  same Parquet files: no registry, no declared types, no log, no checks.
 - **feast-duckdb**, **feast-file**: Feast's `get_historical_features` with its duckdb store and
   with its default one (dask).
 """

@@ -1,6 +1,6 @@
 """Polars by hand, on the same files: winners by keys and times alone, then their features.
 
-The leanest exact plan that is known: what a careful author would write without a feature store.
+The leanest exact plan around its as-of join: what a careful author would write by hand.
 Several groups are joined one after the other.
 """
 
