@@ -335,7 +335,6 @@ class FeatureStore:
         if out is None:
             return FeatureTable(historical.table(rows))
         path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
         pieces = historical.pieces(rows, path.parent)
         return write_parquet(path, pieces, compression=self.config.compression)
 

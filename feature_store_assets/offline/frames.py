@@ -268,9 +268,17 @@ def write_parquet(path: Path, pieces: Iterator[pa.Table], *, compression: Any) -
             writer.write_table(first)
             for piece in pieces:
                 writer.write_table(piece)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
+        fsync(unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
     return ParquetTable(path)
+
+
+def fsync(path: Path) -> None:
+    """Push a file, or a folder's list of files, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
+from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.reading import DataFile
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
@@ -383,11 +384,7 @@ class DeltaLog:
         files = [*added, entry]
         folders = {folder for file in files for folder in (file.parent, self.path)}
         for path in [*files, *sorted(folders)]:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            fsync(path)
 
     def _version_of(self, commit: str) -> int:
         table = self._opened()

@@ -103,6 +103,11 @@ class Window:
         """The number of the window's first row, counted over all files."""
         return self.base + (self.offset or 0)
 
+    def scan(self, columns: Mapping[str, str], *, numbered: bool = False) -> pl.LazyFrame:
+        """Scan the window's rows; numbers count from `base` on."""
+        frame = scan(self.files, columns, numbered=numbered)
+        return frame if self.offset is None else frame.slice(self.offset, self.rows)
+
 
 def windows(files: Sequence[DataFile], rows: int, *, cut: int | None = None) -> list[Window]:
     """Cut a table's rows, in the files' order, into windows.
@@ -160,10 +165,7 @@ def gathered(
     """
 
     def read(window: Window) -> tuple[Window, pl.DataFrame]:
-        frame = scan(window.files, columns)
-        if window.offset is not None:
-            frame = frame.slice(window.offset, window.rows)
-        return window, frame.collect()[wanted(window) - window.first]
+        return window, window.scan(columns).collect()[wanted(window) - window.first]
 
     def wanted(window: Window) -> Int64s:
         first, last = np.searchsorted(rows, [window.first, window.first + window.rows])

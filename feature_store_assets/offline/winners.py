@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from feature_store_assets.offline.reading import ROW, ahead, scan, windows
+from feature_store_assets.offline.reading import ROW, ahead, windows
 from feature_store_assets.offline.schema import CREATED
 
 if TYPE_CHECKING:
@@ -135,9 +135,7 @@ def _read(
     import polars as pl
 
     event, created = pl.col(history.event), pl.col(CREATED)
-    rows = scan(window.files, history.types, numbered=True)
-    if window.offset is not None:
-        rows = rows.slice(window.offset, window.rows)
+    rows = window.scan(history.types, numbered=True)
     # Files that lie wholly within the questions' times need no filter.
     oldest = None if history.ttl is None else slots.first - history.ttl
     if oldest is not None and any(not file.first or file.first < oldest for file in window.files):

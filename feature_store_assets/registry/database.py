@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,17 @@ from feature_store_assets.errors import FeatureStoreError, RegistryUnusable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+class Instant(sa.TypeDecorator[datetime]):
+    """A moment in UTC; SQLite gives it back without saying so."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, _dialect: sa.Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
 metadata = sa.MetaData()
 applied = sa.Table(
     "applied",
@@ -25,7 +37,7 @@ applied = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("hash", sa.String(32), nullable=False),
     sa.Column("definition", sa.Text, nullable=False),
-    sa.Column("applied_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("applied_at", Instant, nullable=False),
 )
 pins = sa.Table(
     "pins",
@@ -36,7 +48,7 @@ pins = sa.Table(
     sa.Column("table_version", sa.Integer, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
 )
 training_sets = sa.Table(
     "training_sets",
@@ -47,7 +59,7 @@ training_sets = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("created_by", sa.String(128), nullable=False),
-    sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
 )
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.

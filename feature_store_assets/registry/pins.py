@@ -91,11 +91,7 @@ class Pins:
             return []
         query = sa.select(pins).order_by(pins.c.created_at, pins.c.snapshot, pins.c.feature_group)
         with self._database.read() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        for row in rows:
-            if row["created_at"].tzinfo is None:  # SQLite gives back UTC without saying so
-                row["created_at"] = row["created_at"].replace(tzinfo=UTC)
-        return [Pin(**row) for row in rows]
+            return [Pin(**row) for row in connection.execute(query).mappings()]
 
     def of(self, snapshot: str) -> list[Pin]:
         """Return the pins of one snapshot."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -51,9 +51,7 @@ class TrainingSetTable:
             return []
         with self._database.read() as connection:
             query = sa.select(training_sets).order_by(training_sets.c.name)
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        # SQLite gives back UTC without saying so.
-        return [Recorded(**{**row, "created_at": _aware(row["created_at"])}) for row in rows]
+            return [Recorded(**row) for row in connection.execute(query).mappings()]
 
     def get(self, name: str) -> Recorded:
         """Return one training set."""
@@ -61,7 +59,3 @@ class TrainingSetTable:
         if name not in every:
             raise TrainingSetNotFound(name, every)
         return every[name]
-
-
-def _aware(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import platform
 import re
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from feature_store_assets.declaration.group import Selection
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.offline.digest import TableDigest
+from feature_store_assets.offline.frames import fsync
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,11 +129,3 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
 def file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from feature_store_assets.errors import DataError, NameTaken
 from feature_store_assets.offline.digest import TableDigest
+from feature_store_assets.offline.frames import fsync
 from feature_store_assets.registry.training_sets import Recorded
 from feature_store_assets.training.manifest import (
     file_digest,
-    fsync,
     manifest_of,
     pin_name,
     write_manifest,
