@@ -25,12 +25,22 @@ def test_every_setting_has_a_default() -> None:
         "compression": "zstd",
         "partitioning_columns": ("year", "month"),
         "online_store_uri": None,
+        "online_timeout_seconds": 0.2,
+        "online_retries": 2,
+        "enable_caching": False,
+        "cache_ttl_seconds": 60.0,
+        "cache_rows": 100_000,
+        "serve_stale_seconds": 0.0,
         "registry_url": None,
         "max_parallel_operations": 2,
         "memory_limit": None,
         "retention_days": None,
         "time_travel_days": 30,
         "notify": (),
+        "api_tokens": (),
+        "max_request_bytes": 10 << 20,
+        "max_request_entities": 10_000,
+        "enable_monitoring": True,
     }
     assert FeatureStoreConfig().time_travel == timedelta(days=30)
 
@@ -139,3 +149,12 @@ def test_registry_and_online_store_lie_inside_the_data_root() -> None:
     config = FeatureStoreConfig(storage_path="/data")
     assert config.registry == "sqlite:////data/registry.db"
     assert config.online == "lmdb:///data/online"
+
+
+def test_a_token_itself_is_no_setting() -> None:
+    with pytest.raises(ConfigError, match="SHA-256") as caught:
+        FeatureStoreConfig(api_tokens="ci=hunter2")
+    assert "hunter2" not in str(caught.value)
+    digest = "0" * 64
+    kept = FeatureStoreConfig(api_tokens=f"ci={digest}, app={digest}")
+    assert kept.api_tokens == (f"ci={digest}", f"app={digest}")
