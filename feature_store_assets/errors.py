@@ -6,7 +6,7 @@ FeatureStoreError
 │   └── UnknownExpectation                no Great Expectations check has that name or argument
 ├── NotFound (KeyError)                   a name that nothing has
 │   ├── EntityNotFound  FeatureNotFound  GroupNotFound  ViewNotFound
-│   ├── SnapshotNotFound  TrainingSetNotFound
+│   ├── SnapshotNotFound  TrainingSetNotFound  TokenNotFound
 │   └── VersionExpired                    the tables of that instant are gone
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
@@ -18,7 +18,7 @@ FeatureStoreError
 │   ├── WrittenByDagster                  the group is computed by its asset
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
-│   └── NameTaken                         a snapshot or training set of that name exists
+│   └── NameTaken                         a snapshot, training set or token has that name
 ├── WriteConflict (RuntimeError)          other writers won every retry
 ├── PartitionsRejected (RuntimeError)     the quality gate kept partitions out
 ├── TrainingSetChanged (RuntimeError)     stored files are not what was written
@@ -167,6 +167,17 @@ class TrainingSetNotFound(NotFound):
         known = list(known)
         hint = "" if known else " There are none yet: make one with `create_training_set`."
         super().__init__(f"No training set is named '{name}'." + suggestion(name, known) + hint)
+
+
+class TokenNotFound(NotFound):
+    """No token in the registry has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else " There are none yet: run `feature-store token create`."
+        super().__init__(
+            f"No token in the registry is named '{name}'." + suggestion(name, known) + hint
+        )
 
 
 class VersionExpired(NotFound):
@@ -331,10 +342,11 @@ class BreakingChange(WriteRefused):
 
 
 class NameTaken(WriteRefused):
-    """Snapshots and training sets are immutable: a name is given once."""
+    """Snapshots, training sets and tokens are immutable: a name is given once."""
 
     def __init__(self, name: str, kind: str = "snapshot") -> None:
-        super().__init__(f"A {kind} named '{name}' exists already, and {kind}s never change.")
+        hint = " Revoke it first, or take another name." if kind == "token" else ""
+        super().__init__(f"A {kind} named '{name}' exists already, and {kind}s never change.{hint}")
 
 
 class WriteConflict(FeatureStoreError, RuntimeError):

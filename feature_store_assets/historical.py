@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feature_store_assets.declaration.request import compute
+from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
     AnswerTooLarge,
     DataError,
@@ -20,7 +21,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.offline.frames import ParquetTable, arrow_table
 from feature_store_assets.offline.point_in_time import Join, Known, Lookup, Spine
-from feature_store_assets.offline.schema import arrow_type, lossless
+from feature_store_assets.offline.schema import lossless
 from feature_store_assets.offline.sql import is_query
 
 if TYPE_CHECKING:

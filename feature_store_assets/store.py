@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,10 +17,6 @@ from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
 from feature_store_assets.offline.schema import TableSchema, typed_keys
 from feature_store_assets.offline.sql import query
-from feature_store_assets.online import OnlineStore, open_store
-from feature_store_assets.online.publish import Published, publish
-from feature_store_assets.online.query import Part, Query
-from feature_store_assets.online.row import KeySpace
 from feature_store_assets.pushing import (
     FeatureMetadata,
     FeatureType,
@@ -34,7 +29,9 @@ from feature_store_assets.pushing import (
 from feature_store_assets.registry.applied import Applied, Change, Declared
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.serving import Serving
 from feature_store_assets.snapshots import Snapshots
 from feature_store_assets.training.manifest import Recipe
 from feature_store_assets.training.sets import TrainingSets
@@ -49,11 +46,11 @@ if TYPE_CHECKING:
 
     from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.offline.point_in_time import Known
+    from feature_store_assets.online import OnlineStore
+    from feature_store_assets.online.answer import Output
+    from feature_store_assets.online.publish import Published
     from feature_store_assets.training.splitting import Split
     from feature_store_assets.training.stored import TrainingSet
-
-# How long a prepared online read is used before the registry is asked again.
-_PREPARED_SECONDS = 5.0
 
 
 class FeatureStore:
@@ -76,8 +73,9 @@ class FeatureStore:
         self._database = Database(self.config.registry)
         self.applied = Applied(self._database)
         self.snapshots = Snapshots(Pins(self._database), self.config.time_travel)
+        self.tokens = Tokens(self._database)
         self._tables: dict[tuple[str, int], tuple[str, OfflineTable]] = {}
-        self._prepared: dict[Any, tuple[float, Query]] = {}
+        self.serving = Serving(self.config, self.applied)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -97,9 +95,23 @@ class FeatureStore:
 
     def close(self) -> None:
         """Let go of files and connections."""
-        opened = self.__dict__.pop("online", None)
-        if opened is not None:
-            opened.close()
+        self.serving.close()
+        self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of files and connections, with those of the running event loop."""
+        await self.serving.aclose()
         self._database.close()
 
     def __repr__(self) -> str:
@@ -116,7 +128,7 @@ class FeatureStore:
             Stored rows cannot follow a change; nothing was applied.
         """
         changes = self.applied.apply(declarations, prepare=self._prepare_table)
-        self._prepared.clear()
+        self.serving.forget()
         return changes
 
     def _prepare_table(self, group: FeatureGroup) -> None:
@@ -168,7 +180,7 @@ class FeatureStore:
             created_by=created_by,
             prepare=self._prepare_table,
         )
-        self._prepared.clear()
+        self.serving.forget()
         return metadata
 
     def _pushed(self, name: str) -> FeatureGroup:
@@ -213,7 +225,7 @@ class FeatureStore:
         self._reach_online(self.applied.find(feature_group) or new)
         before = self._partitions_before(feature_group) if mode == "overwrite" else ()
         group, result = push(self.applied, self.table, new, data, mode)
-        self._prepared.clear()
+        self.serving.forget()
         if group.online:
             self.publish(group, sorted({*result.partitions, *before}))
         return result
@@ -221,7 +233,7 @@ class FeatureStore:
     def _reach_online(self, group: FeatureGroup) -> None:
         """Refuse before anything is written where the rows could not be published."""
         if group.online and not group.materialized:
-            self.online.marks(KeySpace.of(group).prefix)
+            self.serving.reach(group)
 
     def _partitions_before(self, name: str) -> list[str]:
         """The partitions that an overwrite empties: their rows are taken back online."""
@@ -462,10 +474,10 @@ class FeatureStore:
 
     # Online
 
-    @cached_property
+    @property
     def online(self) -> OnlineStore:
         """The online store, opened on first use."""
-        return open_store(self.config.online)
+        return self.serving.store
 
     def publish(
         self,
@@ -475,8 +487,7 @@ class FeatureStore:
         now: datetime | None = None,
     ) -> Published:
         """Make the online rows of a group follow partitions of its table."""
-        table = self._existing(group)
-        return publish(table, self.online, KeySpace.of(group), list(partitions), now=now)
+        return self.serving.publish(group, self._existing(group), partitions, now=now)
 
     def get_online_features(
         self,
@@ -486,6 +497,7 @@ class FeatureStore:
         *,
         at: datetime | None = None,
         include_status: bool = False,
+        output: Output = "dicts",
     ) -> Any:
         """Read the newest features of entities.
 
@@ -502,35 +514,39 @@ class FeatureStore:
         at
             Count ages from this instant instead of now; it does not travel in time.
         include_status
-            Tell `{"values", "status", "event_timestamp"}` of each entity; status is `present`,
-            `missing` or `expired`.
+            Tell `{"values", "status", "event_timestamp", "age_seconds", "stale"}` of each entity;
+            status is `present`, `missing` or `expired`. With Arrow these are columns.
+        output
+            `"dicts"`; `"arrow"`, a `pyarrow.Table` of keys and features, a row per entity; or
+            `"numpy"`, a float64 array of entities by features, NaN where there is no value.
 
         Returns
         -------
         `{entity: {feature: value}}`, or a list in the order asked where the entities are dicts.
-        A missing or expired feature is None.
+        A missing or expired feature is None, or the view's default.
         """
-        query = self._query(feature_group, features)
-        return query.ask(self.online, entity_ids, at, status=include_status)
+        query = self.serving.query(feature_group, features)
+        return query.ask(self.serving.rows, entity_ids, at, status=include_status, output=output)
 
-    def _query(self, what: Any, features: Sequence[str] | None) -> Query:
-        key = (tuple(what) if isinstance(what, list) else what, features and tuple(features))
-        prepared = self._prepared.get(key)
-        if prepared is not None and prepared[0] > time.monotonic():
-            return prepared[1]
-        asked = self.applied.resolve(what, features)
-        for each in asked.parts:
-            if not each.group.online:
-                raise DataError(f"'{each.group.name}' is not served: declare online=True on it.")
-        query = Query(
-            asked.owner,
-            [Part.of(each.group, each.features) for each in asked.parts],
-            computed=asked.computed,
-            request=asked.request,
-            shown=asked.shown,
+    async def get_online_features_async(
+        self,
+        feature_group: Any,
+        entity_ids: Sequence[Any],
+        features: Sequence[str] | None = None,
+        *,
+        at: datetime | None = None,
+        include_status: bool = False,
+        output: Output = "dicts",
+    ) -> Any:
+        """Read the newest features of entities without blocking the event loop.
+
+        Look-ups that arrive together share one command to Redis. Everything else is as in
+        `get_online_features`.
+        """
+        query = await self.serving.query_async(feature_group, features)
+        return await query.ask_async(
+            self.serving.rows, entity_ids, at, status=include_status, output=output
         )
-        self._prepared[key] = (time.monotonic() + _PREPARED_SECONDS, query)
-        return query
 
 
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:

@@ -61,6 +61,16 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "none yet: make one with `create_training_set`.",
         ),
     ],
+    "TokenNotFound": [
+        (
+            lambda: errors.TokenNotFound("ci", ["cd"]),
+            "No token in the registry is named 'ci'. Did you mean 'cd'?",
+        ),
+        (
+            lambda: errors.TokenNotFound("ci", []),
+            "none yet: run `feature-store token create`.",
+        ),
+    ],
     "VersionExpired": [
         (
             lambda: errors.VersionExpired("g", NOON, "s1"),
@@ -143,7 +153,11 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (lambda: errors.NameTaken("s"), "A snapshot named 's' exists already.*never change"),
         (
             lambda: errors.NameTaken("s", "training set"),
-            "A training set named 's' exists already, and training sets never change.",
+            "A training set named 's' exists already, and training sets never change.$",
+        ),
+        (
+            lambda: errors.NameTaken("s", "token"),
+            "A token named 's' exists already, .* never change. Revoke it first, or take another",
         ),
     ],
     "WriteConflict": [

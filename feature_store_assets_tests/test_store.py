@@ -343,8 +343,12 @@ def test_peers_5_a_ttl_of_nothing_matches_the_same_instant_only(travel: FeatureS
 
 def test_peers_6_the_status_tells_a_null_from_a_missing_row(travel: FeatureStore) -> None:
     found = travel.get_online_features("users", [2, 9], ["age"], at=at(5), include_status=True)
-    assert found[2] == {"values": {"age": None}, "status": "present", "event_timestamp": at(1)}
-    assert found[9] == {"values": {"age": None}, "status": "missing", "event_timestamp": None}
+    known = {"values": {"age": None}, "stale": False}
+    hours = 4 * 3600.0
+    assert found == {
+        2: {**known, "status": "present", "event_timestamp": at(1), "age_seconds": hours},
+        9: {**known, "status": "missing", "event_timestamp": None, "age_seconds": None},
+    }
 
 
 def test_peers_7_nanoseconds_are_taken(people: FeatureStore) -> None:

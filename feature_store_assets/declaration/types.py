@@ -10,6 +10,7 @@ from feature_store_assets.errors import DeclarationError, suggestion
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 SCALARS = ("int64", "float64", "bool", "string", "date32", "timestamp[us, UTC]")
 
@@ -65,6 +66,24 @@ def type_name(given: object) -> str:
         if item in SCALARS:
             return f"list<{item}>"
     raise DeclarationError(f"'{text}' is no feature type." + suggestion(text, _known()))
+
+
+@cache
+def arrow_type(name: str) -> "pa.DataType":
+    """Return the Arrow type of a declared type name."""
+    import pyarrow as pa
+
+    if name.startswith("list<"):
+        return pa.list_(arrow_type(name[5:-1]))
+    scalars: dict[str, pa.DataType] = {
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "bool": pa.bool_(),
+        "string": pa.string(),
+        "date32": pa.date32(),
+        "timestamp[us, UTC]": pa.timestamp("us", "UTC"),
+    }
+    return scalars[name]
 
 
 @cache

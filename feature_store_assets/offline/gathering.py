@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from feature_store_assets.declaration.types import polars_type
-from feature_store_assets.offline.schema import arrow_type
+from feature_store_assets.declaration.types import arrow_type, polars_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

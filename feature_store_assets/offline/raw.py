@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import SchemaMismatch
 from feature_store_assets.offline.log import Commit, DeltaLog
 from feature_store_assets.offline.reading import scan
 from feature_store_assets.offline.schema import (
     PARTITION,
-    arrow_type,
     declared_type,
     lossless,
 )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store_assets.declaration.mask import mask_value
+from feature_store_assets.declaration.types import SCALARS, arrow_type
 from feature_store_assets.errors import (
     DataError,
     DuplicateRows,
@@ -35,22 +36,7 @@ PARTITION = "partition"
 CREATED = "created_timestamp"
 UTC_MICROSECONDS = pa.timestamp("us", "UTC")
 
-_ARROW: dict[str, pa.DataType] = {
-    "int64": pa.int64(),
-    "float64": pa.float64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-    "date32": pa.date32(),
-    "timestamp[us, UTC]": UTC_MICROSECONDS,
-}
-_NAMES = {kind: name for name, kind in _ARROW.items()}
-
-
-def arrow_type(name: str) -> pa.DataType:
-    """Return the Arrow type of a declared type name."""
-    if name.startswith("list<"):
-        return pa.list_(_ARROW[name[5:-1]])
-    return _ARROW[name]
+_NAMES = {arrow_type(name): name for name in SCALARS}
 
 
 def declared_type(kind: Any) -> str | None:
@@ -60,7 +46,7 @@ def declared_type(kind: Any) -> str | None:
         return None if item is None else f"list<{item}>"
     if pa.types.is_timestamp(kind):
         return "timestamp[us, UTC]"
-    for name, target in _ARROW.items():
+    for target, name in _NAMES.items():
         if _is_lossless(kind, target):
             return name
     return None

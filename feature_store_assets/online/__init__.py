@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from feature_store_assets.errors import ConfigError
+from feature_store_assets.online.connection import Patience, masked
 from feature_store_assets.online.lmdb import LmdbStore
-from feature_store_assets.online.redis import RedisStore, masked
+from feature_store_assets.online.redis import RedisStore
 
-__all__ = ["OnlineStore", "open_store"]
+__all__ = ["OnlineStore", "Patience", "open_store"]
 
 _REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://", "redis+cluster://")
 
@@ -25,6 +26,10 @@ class OnlineStore(Protocol):
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The stored values in the order of the keys, None where there is none."""
+        ...
+
+    async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The same without blocking the event loop."""
         ...
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
@@ -66,8 +71,12 @@ class OnlineStore(Protocol):
         """Let go of files and connections; the store is not used again."""
         ...
 
+    async def aclose(self) -> None:
+        """The same, with what belongs to the running event loop."""
+        ...
 
-def open_store(uri: str) -> OnlineStore:
+
+def open_store(uri: str, patience: Patience | None = None) -> OnlineStore:
     """The online store at a URI.
 
     Parameters
@@ -75,6 +84,8 @@ def open_store(uri: str) -> OnlineStore:
     uri
         ``lmdb://<path>``, ``redis://``, ``rediss://``, ``unix://``,
         ``redis+sentinel://host:port,host:port/service/db`` or ``redis+cluster://host:port``.
+    patience
+        How long a Redis is waited for when it is read.
 
     Raises
     ------
@@ -88,7 +99,7 @@ def open_store(uri: str) -> OnlineStore:
     if uri.startswith("lmdb://") and uri != "lmdb://":
         return LmdbStore(uri.removeprefix("lmdb://"))
     if uri.startswith(_REDIS):
-        return RedisStore(uri)
+        return RedisStore(uri, patience)
     raise ConfigError(
         f"No online store is known for '{masked(uri)}'. Use lmdb://<path>, redis://, rediss://, "
         f"unix://, redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port."

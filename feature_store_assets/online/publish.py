@@ -33,7 +33,7 @@ group is doubtful.
 import logging
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -45,7 +45,8 @@ from feature_store_assets.online.row import (
     KeySpace,
     encode_keys,
     encode_table,
-    event_time,
+    event_micros,
+    instant,
     sortable,
     tombstone,
 )
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 
 _DEAD = 24 * 3600.0  # seconds after which a publisher that left its mark is taken for killed
 _ROUNDS = 50
+
+Wrote = Callable[[Iterable[bytes]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +172,7 @@ def publish(
     partitions: Sequence[str],
     *,
     now: datetime | None = None,
+    wrote: Wrote | None = None,
 ) -> Published:
     """Make the online rows follow these partitions of the table.
 
@@ -180,6 +184,8 @@ def publish(
         Partition keys; those that the table does not hold (any more) are taken back.
     now
         Rows dated later are held back; the present moment by default.
+    wrote
+        Told the keys that were written, for caches.
 
     Raises
     ------
@@ -188,7 +194,8 @@ def publish(
     OnlineStoreUnavailable
         The store went away. Publish again: nothing is lost, a part may be online already.
     """
-    return _Publisher(source, store, space, partitions, now or datetime.now(UTC)).run()
+    moment = now or datetime.now(UTC)
+    return _Publisher(source, store, space, partitions, moment, wrote=wrote).run()
 
 
 class _Publisher:
@@ -199,7 +206,10 @@ class _Publisher:
         space: KeySpace,
         partitions: Sequence[str],
         now: datetime,
+        *,
+        wrote: Wrote | None,
     ) -> None:
+        self._wrote = wrote
         self._source, self._store, self._space, self._now = source, store, space, now
         self._partitions = list(dict.fromkeys(partitions))
         self._token = secrets.token_hex(8)
@@ -217,7 +227,7 @@ class _Publisher:
         fresh = self._encoded(
             source.newest(version=version, until=self._now, partitions=partitions), version
         )
-        written = self._store.put(fresh)
+        written = self._put(fresh)
         rows = self._rows(version, partitions)
         doubtful = self._doubtful(former, version, rows)
         for _ in range(_ROUNDS):
@@ -243,6 +253,15 @@ class _Publisher:
             version=version,
             swept=self._sweeping,
         )
+
+    def _put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
+        written = self._store.put(rows)
+        self._tell(key for key, _ in rows)
+        return written
+
+    def _tell(self, keys: Iterable[bytes]) -> None:
+        if self._wrote is not None:
+            self._wrote(keys)
 
     # Marks
 
@@ -342,8 +361,9 @@ class _Publisher:
             return True
         marked = len(self._marked)
         puts, swaps = self._repairs(doubtful, version)
-        self._store.put(puts)
+        self._put(puts)
         self._store.replace(swaps)
+        self._tell(key for key, _, _ in swaps)
         return not puts and not swaps and len(self._marked) == marked
 
     def _repairs(
@@ -383,7 +403,7 @@ class _Publisher:
         stored = self._store.get(names)
         # What is online was due by the clock of whoever put it, if not by ours.
         due = max((value for value in stored if value and len(value) > HEAD), default=None)
-        until = max(self._now, event_time(due)) if due else self._now
+        until = max(self._now, instant(event_micros(due))) if due else self._now
         return names, stored, source.newest(version=version, until=until, keys=keys)
 
     def _encoded(self, table: "pa.Table", version: int) -> list[tuple[bytes, bytes]]:

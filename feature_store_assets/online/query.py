@@ -3,25 +3,24 @@
 Preparing takes the applied declarations; asking is a few microseconds beside the store's own.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
+from numbers import Integral
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, NamedTuple, Self
+from uuid import UUID
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.request import RequestFeature, compute
 from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
-from feature_store_assets.online.read import Answer, Reader
-from feature_store_assets.online.row import KeySpace, RowCodec
-
-if TYPE_CHECKING:
-    from feature_store_assets.online import OnlineStore
-
-# Worse comes later: the status of a row of several groups is its worst group's.
-_SEVERITY = ("present", "expired", "missing")
-_SCALARS = frozenset({str, int})
+from feature_store_assets.online.answer import Found, Output
+from feature_store_assets.online.cache import Rows, Stale
+from feature_store_assets.online.read import Reader
+from feature_store_assets.online.row import KeySpace, RowCodec, micros
 
 # How a request value of each type is written in Python.
 _WANTED: Mapping[str, str] = {
@@ -32,6 +31,13 @@ _WANTED: Mapping[str, str] = {
     "date32": "a date",
     "timestamp[us, UTC]": "a datetime with a time zone",
 }
+# The Python type that most values of a key have; others are looked at one by one.
+_USUAL: Mapping[str, frozenset[type]] = {
+    "int64": frozenset({int}),
+    "string": frozenset({str}),
+    "bool": frozenset({bool}),
+}
+_SCALARS = frozenset({str, int})
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class Part:
 
     Parameters
     ----------
-    space, keys
-        Where the group's rows are, and its join keys in order.
+    space, keys, key_types
+        Where the group's rows are, its join keys in order, and their types where they are known.
     columns
         The group's columns in stored order: (name, type).
     features
@@ -52,15 +58,27 @@ class Part:
 
     space: KeySpace
     keys: tuple[str, ...]
+    key_types: tuple[str | None, ...]
     columns: tuple[tuple[str, str], ...]
     features: Mapping[str, str]
     ttl: timedelta | None
 
     @classmethod
-    def of(cls, group: FeatureGroup, features: Mapping[str, str]) -> Self:
+    def of(cls, group: FeatureGroup, features: Mapping[str, str], generation: int) -> Self:
         """Return the share of a group, all of whose columns are stored together."""
         columns = tuple((feature.name, feature.dtype) for feature in group.features)
-        return cls(KeySpace.of(group), group.entity.join_keys, columns, features, group.ttl)
+        entity = group.entity
+        space = KeySpace.of(group, generation)
+        return cls(space, entity.join_keys, entity.key_types, columns, features, group.ttl)
+
+
+class _Asking(NamedTuple):
+    """What a read asks the store for; `given` holds the request values, a column each."""
+
+    keys: list[bytes]
+    entities: int
+    dicts: bool
+    given: dict[str, list[Any]]
 
 
 class Query:
@@ -77,6 +95,8 @@ class Query:
         their types.
     shown
         The names in the answer where some are computed.
+    defaults
+        What stands in place of None, by name in the answer.
     """
 
     def __init__(
@@ -87,94 +107,180 @@ class Query:
         computed: Sequence[RequestFeature] = (),
         request: Mapping[str, str] = MappingProxyType({}),
         shown: Sequence[str] = (),
+        defaults: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.owner = owner
+        self.parts = tuple(parts)
+        self.request = request
         self._computed = computed
-        self._request = request
-        self._parts = parts
-        self._keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
+        self._defaults = defaults
+        kinds = {
+            key: kind for part in parts for key, kind in zip(part.keys, part.key_types, strict=True)
+        }
+        self.key_types: Mapping[str, str | None] = kinds
+        self._keys = tuple(kinds)
         self._same_keys = all(part.keys == parts[0].keys for part in parts)
         self._readers = [_reader(part) for part in parts]
+        # In the order in which the readers give them.
+        self._order: dict[str, str] = {}
+        for part in parts:
+            stored = dict(part.columns)
+            self._order |= {shown: stored[name] for name, shown in part.features.items()}
+        self._hidden = [name for name in self._order if computed and name not in shown]
+        self.types = {
+            name: kind for name, kind in self._order.items() if name not in self._hidden
+        } | {feature.name: feature.dtype for feature in computed}
         # One group with one join key, the most frequent read, takes a shorter way.
-        alone = len(parts) == len(self._keys) == 1 and not computed
+        alone = len(parts) == len(self._keys) == 1 and not computed and not defaults
         self._direct = parts[0].space if alone else None
-        inputs = {name for feature in computed for name in feature.inputs}
-        self._inputs = {
-            part.features[stored]: kind
-            for part in parts
-            for stored, kind in part.columns
-            if part.features.get(stored) in inputs
-        }
-        self._hidden = [name for name in self._inputs if name not in shown]
+        self._usual = _USUAL.get(kinds[self._keys[0]] or "") if self._keys else None
 
     def ask(
-        self, store: "OnlineStore", entity_ids: Sequence[Any], now: datetime | None, *, status: bool
+        self,
+        rows: Rows,
+        entity_ids: Sequence[Any],
+        at: datetime | None,
+        *,
+        status: bool,
+        output: Output,
     ) -> Any:
         """Read the features of entities in one round trip.
 
         Parameters
         ----------
+        rows
+            Where they are read.
         entity_ids
             Values of the one join key; tuples of several; or dicts by join key, with the request
             values.
-        now
+        at
             The instant that ages are counted from; None: the present moment.
         status
-            Tell values, status and event time of each entity, not just values.
+            Tell values, status, event time and age of each entity, not just values.
+        output
+            `dicts`, `arrow` or `numpy`.
 
         Returns
         -------
-        A dict by entity, or a list in the order asked where the entities are dicts.
+        A dict by entity, or a list in the order asked where the entities are dicts; or a
+        `pyarrow.Table`; or an array.
         """
-        if not entity_ids:
-            return {}
-        if self._direct and not status and type(entity_ids[0]) in _SCALARS:
-            rows = self._readers[0].rows(store.get(self._direct.keys(entity_ids)), now)
-            return dict(zip(entity_ids, rows, strict=True))
-        dicts = isinstance(entity_ids[0], Mapping)
-        if self._computed:
-            given = self._given(entity_ids, dicts=dicts)
-            found = self._stored(store, entity_ids, now, dicts=dicts, status=status)
-            self._add_computed([row["values"] for row in found] if status else found, given)
-        else:
-            found = self._stored(store, entity_ids, now, dicts=dicts, status=status)
-        return found if dicts else dict(zip(entity_ids, found, strict=True))
+        if self._is_direct(entity_ids, status=status, output=output):
+            assert self._direct is not None
+            values = rows.get(self._direct.keys(entity_ids))
+            found = self._readers[0].rows(values, _moment(at))
+            return dict(zip(entity_ids, found, strict=True))
+        asking = self._asking(entity_ids)
+        answer = self._found(asking, rows.get(asking.keys), at)
+        return self._shaped(answer, entity_ids, asking, status=status, output=output)
 
-    def _stored(
+    async def ask_async(
         self,
-        store: "OnlineStore",
+        rows: Rows,
         entity_ids: Sequence[Any],
-        now: datetime | None,
+        at: datetime | None,
         *,
-        dicts: bool,
         status: bool,
-    ) -> list[Any]:
-        """Read the stored features, in the order asked."""
-        count = len(entity_ids)
-        if not self._readers:
-            # What is computed of request values alone lacks nothing.
-            return [Answer({}, "present", None)._asdict() if status else {} for _ in entity_ids]
-        keys = self._asked(entity_ids, dicts=dicts)
-        values = store.get(keys[0] if len(keys) == 1 else [key for part in keys for key in part])
-        if status:
-            return self._answers(values, count, now)
-        found = self._readers[0].rows(values[:count], now)
-        for number, reader in enumerate(self._readers[1:], 1):
-            more = reader.rows(values[number * count : (number + 1) * count], now)
-            for row, other in zip(found, more, strict=True):
-                row.update(other)
-        return found
+        output: Output,
+    ) -> Any:
+        """The same without blocking the event loop."""
+        if self._is_direct(entity_ids, status=status, output=output):
+            assert self._direct is not None
+            values = await rows.aget(self._direct.keys(entity_ids))
+            found = self._readers[0].rows(values, _moment(at))
+            return dict(zip(entity_ids, found, strict=True))
+        asking = self._asking(entity_ids)
+        answer = self._found(asking, await rows.aget(asking.keys), at)
+        return self._shaped(answer, entity_ids, asking, status=status, output=output)
+
+    async def find(self, rows: Rows, entity_ids: Sequence[Any], at: datetime | None) -> Found:
+        """Read the features of entities as a server gives them on."""
+        asking = self._asking(entity_ids)
+        return self._found(asking, await rows.aget(asking.keys), at)
+
+    def _is_direct(self, entity_ids: Sequence[Any], *, status: bool, output: Output) -> bool:
+        if self._direct is None or status or output != "dicts" or not entity_ids:
+            return False
+        if type(entity_ids[0]) not in _SCALARS:
+            return False
+        return self._usual is None or self._usual.issuperset(map(type, entity_ids))
+
+    def _found(self, asking: _Asking, values: Sequence[bytes | None], at: datetime | None) -> Found:
+        moment, count = _moment(at), asking.entities
+        told = [
+            reader.told(values[number * count : (number + 1) * count], moment)
+            for number, reader in enumerate(self._readers)
+        ]
+        if len(told) == 1:
+            lists = told[0].rows
+        elif told:
+            lists = [
+                [*chain.from_iterable(row)]
+                for row in zip(*(each.rows for each in told), strict=True)
+            ]
+        else:
+            lists = [[] for _ in range(count)]
+        if self._defaults:
+            self._fill(lists)
+        if self._computed:
+            lists = self._with_computed(lists, asking.given)
+        groups = {part.space.group: each for part, each in zip(self.parts, told, strict=True)}
+        return Found(self.types, lists, groups, moment, type(values) is Stale)
+
+    def _shaped(
+        self,
+        found: Found,
+        entity_ids: Sequence[Any],
+        asking: _Asking,
+        *,
+        status: bool,
+        output: Output,
+    ) -> Any:
+        if output == "numpy":
+            return found.numpy()
+        if output == "arrow":
+            return found.arrow(self._columns(entity_ids, dicts=asking.dicts), status=status)
+        if output != "dicts":
+            raise DataError(f"output is 'dicts', 'arrow' or 'numpy', not '{output}'.")
+        told = found.detailed() if status else found.dicts()
+        return told if asking.dicts else dict(zip(entity_ids, told, strict=True))
+
+    def _columns(self, entity_ids: Sequence[Any], *, dicts: bool) -> dict[str, list[Any]]:
+        """The join keys of entities, a column each."""
+        if dicts:
+            return {key: [entity[key] for entity in entity_ids] for key in self._keys}
+        if len(self._keys) == 1:
+            return {self._keys[0]: list(entity_ids)}
+        return {key: [each[at] for each in entity_ids] for at, key in enumerate(self._keys)}
+
+    def _fill(self, rows: list[list[Any]]) -> None:
+        """Put the defaults where there is no value."""
+        places = [(at, self._defaults[name]) for at, name in enumerate(self._order)
+                  if name in self._defaults]  # fmt: skip
+        for row in rows:
+            for at, value in places:
+                if row[at] is None:
+                    row[at] = value
+
+    # Asking
+
+    def _asking(self, entity_ids: Sequence[Any]) -> _Asking:
+        dicts = bool(entity_ids) and isinstance(entity_ids[0], Mapping)
+        given = self._given(entity_ids, dicts=dicts) if entity_ids and self.request else {}
+        keys = self._asked(entity_ids, dicts=dicts) if entity_ids and self.parts else []
+        return _Asking(keys, len(entity_ids), dicts, given)
 
     def _given(self, entity_ids: Sequence[Any], *, dicts: bool) -> dict[str, list[Any]]:
         """Return the request values, a column each."""
-        if self._request and not dicts:
+        if not dicts:
             raise DataError(
                 f"'{self.owner}' computes {', '.join(each.name for each in self._computed)} from "
                 f"values that come with the request. Give each entity as a dict of "
-                f"{', '.join(dict.fromkeys((*self._keys, *self._request)))}, or ask for other "
+                f"{', '.join(dict.fromkeys((*self._keys, *self.request)))}, or ask for other "
                 f"features."
             )
-        for name, kind in self._request.items():
+        self._check_names(entity_ids)
+        for name, kind in self.request.items():
             for entity in entity_ids:
                 if name not in entity:
                     raise DataError(
@@ -187,60 +293,47 @@ class Query:
                         f"{_WANTED.get(kind, 'a list of such values')}, not "
                         f"a {type(entity[name]).__name__}."
                     )
-        return {name: [entity[name] for entity in entity_ids] for name in self._request}
+        return {name: [entity[name] for entity in entity_ids] for name in self.request}
 
-    def _add_computed(self, rows: Sequence[dict[str, Any]], given: Mapping[str, list[Any]]) -> None:
-        """Compute features from the rows' stored ones, and take inputs out that were not asked."""
-        import polars as pl
+    def _asked(self, entity_ids: Sequence[Any], *, dicts: bool) -> list[bytes]:
+        """Return the store's keys, part after part."""
+        self._check(entity_ids, dicts=dicts)
+        if len(self._keys) == 1 and not dicts:
+            return [key for part in self.parts for key in part.space.keys(entity_ids)]
+        columns = self._columns(entity_ids, dicts=dicts)
+        self._check_types(columns)
+        return [
+            part.space.key(*entity)
+            for part in self.parts
+            for entity in zip(*(columns[key] for key in part.keys), strict=True)
+        ]
 
-        columns = {
-            name: pl.Series(name, values, polars_type(self._request[name]))
-            for name, values in given.items()
-        }
-        for name, kind in self._inputs.items():
-            columns[name] = pl.Series(name, [row[name] for row in rows], polars_type(kind))
-        for name, found in compute(self._computed, columns).items():
-            for row, value in zip(rows, found.to_list(), strict=True):
-                row[name] = value
-        for name in self._hidden:
-            for row in rows:
-                del row[name]
-
-    def _answers(
-        self, values: Sequence[bytes | None], count: int, now: datetime | None
-    ) -> list[dict[str, Any]]:
-        merged: list[dict[str, Any]] = []
-        for number, reader in enumerate(self._readers):
-            answers = reader.answers(values[number * count : (number + 1) * count], now)
-            told = [answer._asdict() for answer in answers]
-            merged = [_worst(*pair) for pair in zip(merged, told, strict=True)] if merged else told
-        return merged
-
-    def _asked(self, entity_ids: Sequence[Any], *, dicts: bool) -> list[list[bytes]]:
-        """Return the store's keys, a list per part."""
-        parts = self._parts
+    def _check(self, entity_ids: Sequence[Any], *, dicts: bool) -> None:
+        """Refuse entities of another form than the first, or without all their keys."""
         if dicts:
             self._check_names(entity_ids)
-            return [
-                [part.space.key(*(entity[name] for name in part.keys)) for entity in entity_ids]
-                for part in parts
-            ]
-        if not self._same_keys:
+        elif not self._same_keys:
             raise DataError(
                 f"'{self.owner}' joins groups with different keys. Give each entity as a dict of "
                 f"{', '.join(self._keys)}."
             )
-        if len(self._keys) == 1:
-            return [part.space.keys(entity_ids) for part in parts]
-        for entity in entity_ids:
-            if not isinstance(entity, tuple) or len(entity) != len(self._keys):
-                raise DataError(
-                    f"An entity of '{self.owner}' is a tuple ({', '.join(self._keys)}), or a dict."
-                )
-        return [[part.space.key(*entity) for entity in entity_ids] for part in parts]
+        elif len(self._keys) == 1:
+            if self._usual is None or not self._usual.issuperset(map(type, entity_ids)):
+                self._check_types({self._keys[0]: entity_ids})
+        elif not all(
+            isinstance(each, tuple) and len(each) == len(self._keys) for each in entity_ids
+        ):
+            raise DataError(
+                f"An entity of '{self.owner}' is a tuple ({', '.join(self._keys)}), or a dict."
+            )
 
-    def _check_names(self, entities: Sequence[Mapping[str, Any]]) -> None:
+    def _check_names(self, entities: Sequence[Any]) -> None:
         for entity in entities:
+            if not isinstance(entity, Mapping):
+                raise DataError(
+                    f"Some entities of '{self.owner}' are dicts and some are not: give all as "
+                    f"dicts of {', '.join(self._keys)}."
+                )
             for name in self._keys:
                 if name not in entity:
                     raise DataError(
@@ -248,17 +341,56 @@ class Query:
                         + suggestion(name, entity)
                     )
 
+    def _check_types(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Refuse keys of another type than the group's, which no row could have."""
+        for key, values in columns.items():
+            kind = self.key_types[key]
+            if kind is None:
+                continue
+            for value in values:
+                if not _fits(kind, value):
+                    raise DataError(
+                        f"Join key '{key}' of '{self.owner}' is {kind}: give {_WANTED[kind]}, not "
+                        f"a {type(value).__name__}."
+                    )
+
+    # Computed features
+
+    def _with_computed(
+        self, rows: Sequence[Sequence[Any]], given: Mapping[str, list[Any]]
+    ) -> list[list[Any]]:
+        """Compute features from the rows' stored ones, and take inputs out that were not asked."""
+        import polars as pl
+
+        places = {name: at for at, name in enumerate(self._order)}
+        columns = {
+            name: pl.Series(name, values, polars_type(self.request[name]))
+            for name, values in given.items()
+        }
+        for name in {name for each in self._computed for name in each.inputs} & places.keys():
+            values = [row[places[name]] for row in rows]
+            columns[name] = pl.Series(name, values, polars_type(self._order[name]))
+        computed = compute(self._computed, columns)
+        kept = [at for name, at in places.items() if name not in self._hidden]
+        new = zip(*(computed[each.name].to_list() for each in self._computed), strict=True)
+        return [[*(row[at] for at in kept), *more] for row, more in zip(rows, new, strict=True)]
+
+
+def _moment(at: datetime | None) -> int:
+    return time.time_ns() // 1000 if at is None else micros(at)
+
+
+def _fits(kind: str, value: Any) -> bool:
+    """Whether a key's value is of a type; NumPy's own scalars and UUIDs are, too."""
+    if kind == "string":
+        return isinstance(value, str | UUID)
+    if kind == "int64" and isinstance(value, Integral):
+        return not isinstance(value, bool)
+    if value is not None and not holds(kind, value) and hasattr(value, "item"):
+        value = value.item()
+    return value is not None and holds(kind, value)
+
 
 def _reader(part: Part) -> Reader:
     shown = [(part.features.get(name, name), kind) for name, kind in part.columns]
     return Reader(RowCodec(shown), list(part.features.values()), part.ttl)
-
-
-def _worst(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Merge two groups' answers: all values, the worse status, the older event time."""
-    times = [each["event_timestamp"] for each in (one, other) if each["event_timestamp"]]
-    return {
-        "values": {**one["values"], **other["values"]},
-        "status": max(one["status"], other["status"], key=_SEVERITY.index),
-        "event_timestamp": min(times, default=None),
-    }

@@ -1,31 +1,30 @@
-"""Raw values of the online store to plain dicts, with the ttl applied."""
+"""Raw values of the online store to features, with the ttl applied."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from time import time_ns
+from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from feature_store_assets.online.row import HEAD, RowCodec, event_time, micros, sortable
+from feature_store_assets.online.row import HEAD, RowCodec, event_micros, sortable
 
 Status = Literal["present", "missing", "expired"]
 
 
-class Answer(NamedTuple):
-    """What the online store knows of one entity.
+class Told(NamedTuple):
+    """What the online store knows of entities, in one group.
 
     Attributes
     ----------
-    values
-        Feature values; all None unless `status` is ``"present"``.
-    status
-        ``present``, ``missing`` (no row) or ``expired`` (older than the ttl).
-    event_timestamp
-        When the fact was known, UTC; None when missing.
+    rows
+        Values of the wanted features, a list per entity; all None unless it is present.
+    statuses
+        Per entity `present`, `missing` (no row) or `expired` (older than the ttl).
+    times
+        When each fact was known, microseconds since 1970 UTC; None when missing.
     """
 
-    values: dict[str, Any]
-    status: Status
-    event_timestamp: datetime | None
+    rows: list[list[Any]]
+    statuses: list[Status]
+    times: list[int | None]
 
 
 class Reader:
@@ -42,41 +41,50 @@ class Reader:
     """
 
     def __init__(self, codec: RowCodec, wanted: Sequence[str], ttl: timedelta | None) -> None:
+        self.names = tuple(wanted)
         self._decode = codec.decoder(wanted)
         self._nothing: dict[str, Any] = dict.fromkeys(wanted)
         self._ttl = None if ttl is None else ttl // timedelta(microseconds=1)
 
-    def _oldest(self, now: datetime | None) -> bytes:
+    def _oldest(self, moment: int) -> bytes:
         """The first eight bytes of the oldest row that still counts."""
         if self._ttl is None:
             return b""
-        moment = time_ns() // 1000 if now is None else micros(now)
         # Below the least int64 nothing can be too old.
         return sortable(max(moment - self._ttl, -(1 << 63)))
 
-    def rows(self, values: Iterable[bytes | None], now: datetime | None) -> list[dict[str, Any]]:
+    def rows(self, values: Iterable[bytes | None], moment: int) -> list[dict[str, Any]]:
         """One ``{feature: value}`` per raw value; all None where missing or expired.
 
-        Ages are counted from `now`; None: the present moment.
+        Ages are counted from `moment`, microseconds since 1970.
         """
-        decode, nothing, oldest = self._decode, self._nothing, self._oldest(now)
+        decode, nothing, oldest = self._decode, self._nothing, self._oldest(moment)
+        names = self.names
         # A row's bytes compare with its event time first, so no slice is needed.
         return [
             nothing.copy()
             if value is None or len(value) <= HEAD or value < oldest
-            else decode(value)
+            else dict(zip(names, decode(value), strict=False))
             for value in values
         ]
 
-    def answers(self, values: Iterable[bytes | None], now: datetime | None) -> list[Answer]:
-        """The same with each entity's status and event time."""
-        decode, nothing, oldest = self._decode, self._nothing, self._oldest(now)
-        found = []
+    def told(self, values: Iterable[bytes | None], moment: int) -> Told:
+        """The same as lists, with each entity's status and event time."""
+        decode, oldest, width = self._decode, self._oldest(moment), len(self.names)
+        rows: list[list[Any]] = []
+        statuses: list[Status] = []
+        times: list[int | None] = []
         for value in values:
             if value is None or len(value) <= HEAD:
-                found.append(Answer(nothing.copy(), "missing", None))
+                rows.append([None] * width)
+                statuses.append("missing")
+                times.append(None)
             elif value < oldest:
-                found.append(Answer(nothing.copy(), "expired", event_time(value)))
+                rows.append([None] * width)
+                statuses.append("expired")
+                times.append(event_micros(value))
             else:
-                found.append(Answer(decode(value), "present", event_time(value)))
-        return found
+                rows.append(decode(value))
+                statuses.append("present")
+                times.append(event_micros(value))
+        return Told(rows, statuses, times)

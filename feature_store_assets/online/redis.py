@@ -1,26 +1,27 @@
 """The online store on Redis or Valkey: one server, Sentinel or Cluster."""
 
+import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha1, sha256
 from itertools import islice
-from typing import Any, NoReturn
-from urllib.parse import unquote
+from typing import Any
 
-from feature_store_assets.errors import ConfigError, OnlineStoreUnavailable
+from feature_store_assets.online.coalesce import Coalescer
+from feature_store_assets.online.connection import (
+    Patience,
+    async_client,
+    client,
+    is_cluster,
+    unavailable,
+)
 
 _READ = 10_000  # keys per MGET
 _WRITE = 1_000  # rows per call of a server-side function, which blocks the server meanwhile
-# An unreachable server is reported within about a second: two retries of these, in all.
-_TIMEOUT = 0.5
-_CONNECT_TIMEOUT = 0.25
-_RETRIES = 2
-
-_ARGUMENTS = re.compile(
-    r"^Command # .* of pipeline.* caused error: |,? with args beginning with.*", flags=re.DOTALL
-)
+# Writing waits for a restarted server; reading must not.
+_WRITING = Patience(timeout=5.0, retries=6, longest_pause=0.5)
 # Strings are never compared with < here: Lua does that by the server's locale. Four numbers of
 # six bytes each are exact as Lua numbers and hold the triple.
 _FUNCTIONS = """
@@ -75,67 +76,6 @@ _LIBRARY = f"#!lua name=feature_store_assets_{_TAG}\n{_FUNCTIONS}" + "".join(
 _SCRIPTS = {name: f"{_FUNCTIONS}\nreturn {name}(KEYS, ARGV)" for name in _NAMES}
 
 
-def masked(uri: str) -> str:
-    """The URI without its password."""
-    uri = re.sub(r"(//[^:/@]*:).*@", r"\1***@", uri)
-    return re.sub(r"([?&]password=)[^&]*", r"\1***", uri)
-
-
-def _address(uri: str) -> tuple[dict[str, str], list[tuple[str, int]], list[str]]:
-    """Credentials, hosts and path of ``scheme://[user:password@]host:port,.../path``."""
-    rest = uri.split("://", 1)[1]
-    location, _, path = rest.partition("/")
-    login, _, hosts = location.rpartition("@")
-    user, _, password = login.partition(":")
-    named = {"username": unquote(user), "password": unquote(password)}
-    pairs = [host.rpartition(":") for host in hosts.split(",")]
-    if not all(host and port.isdecimal() for host, _, port in pairs):
-        raise ConfigError(f"Every host in {masked(uri)} needs a port: host:port,host:port.")
-    return (
-        {name: value for name, value in named.items() if value},
-        [(host.strip("[]"), int(port)) for host, _, port in pairs],
-        [part for part in path.split("/") if part],
-    )
-
-
-def _client(uri: str) -> Any:
-    """redis-py's own client for the URI; none of them connects yet, except the Cluster's."""
-    import redis.backoff
-    import redis.cluster
-    import redis.retry
-    import redis.sentinel
-
-    made: Any = redis  # its constructors are typed in part only
-
-    waits: dict[str, Any] = {
-        "socket_timeout": _TIMEOUT,
-        "socket_connect_timeout": _CONNECT_TIMEOUT,
-        "retry": made.retry.Retry(
-            made.backoff.ExponentialWithJitterBackoff(base=0.01, cap=0.1), _RETRIES
-        ),
-    }
-    if uri.startswith("redis+cluster://"):
-        login, hosts, _ = _address(uri)
-        return made.cluster.RedisCluster(
-            startup_nodes=[made.cluster.ClusterNode(host, port) for host, port in hosts],
-            **login,
-            **waits,
-        )
-    if uri.startswith("redis+sentinel://"):
-        login, hosts, path = _address(uri)
-        if not path or not all(part.isdecimal() for part in path[1:2]):
-            raise ConfigError(f"{masked(uri)} names no service: .../service or .../service/db.")
-        database = int(path[1]) if path[1:] else 0
-        # The login is the data server's: sentinels have none, or one of their own.
-        return made.sentinel.Sentinel(hosts, sentinel_kwargs=waits).master_for(
-            path[0], db=database, **login, **waits
-        )
-    try:
-        return made.Redis.from_url(uri, **waits)
-    except ValueError as error:
-        raise ConfigError(f"{masked(uri)} is no Redis URI: {type(error).__name__}.") from None
-
-
 class RedisStore:
     """The newest rows as one string per key; nothing connects before the first use.
 
@@ -144,20 +84,31 @@ class RedisStore:
     uri
         ``redis://``, ``rediss://`` or ``unix://`` as redis-py reads them,
         ``redis+sentinel://host:port,host:port/service/db`` or ``redis+cluster://host:port``.
+    patience
+        Of reading.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, patience: Patience | None = None) -> None:
         self._uri = uri
-        self._cluster = uri.startswith("redis+cluster://")
+        self._cluster = is_cluster(uri)
         self._scripted = False
+        self._reading = patience or Patience()
+        self._loops: dict[asyncio.AbstractEventLoop, _Awaited] = {}
         if not self._cluster:
-            self._redis = _client(uri)
+            self._redis = client(uri, _WRITING)
+            self._reader = client(uri, self._reading)
+
+    # RedisCluster asks the servers for their slots as soon as it is made.
 
     @cached_property
     def _redis(self) -> Any:
-        # RedisCluster asks the servers for their slots as soon as it is made.
         with self._mapped():
-            return _client(self._uri)
+            return client(self._uri, _WRITING)
+
+    @cached_property
+    def _reader(self) -> Any:
+        with self._mapped():
+            return client(self._uri, self._reading)
 
     @cached_property
     def _errors(self) -> tuple[type[Exception], ...]:
@@ -170,27 +121,32 @@ class RedisStore:
         try:
             yield
         except self._errors as error:
-            self._fail(error)
-
-    def _fail(self, error: Exception) -> NoReturn:
-        # A pipeline's and an unknown command's error repeat the arguments: keys, personal values.
-        reason = _ARGUMENTS.sub("", str(error)).rstrip(". ") or type(error).__name__
-        raise OnlineStoreUnavailable(masked(self._uri), reason) from error
+            raise unavailable(self._uri, error) from error
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         if not keys:
             return []
-        client, found = self._redis, []
+        reader, found = self._reader, []
         try:  # a context manager would cost a microsecond or two of the hot path
             for first in range(0, len(keys), _READ):
                 chunk = keys[first : first + _READ]
                 if self._cluster:
-                    found += client.mget_nonatomic(chunk)
+                    found += reader.mget_nonatomic(chunk)
                 else:
-                    found += client.execute_command("MGET", *chunk)
+                    found += reader.execute_command("MGET", *chunk)
         except self._errors as error:
-            self._fail(error)
+            raise unavailable(self._uri, error) from error
         return found
+
+    async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if not keys:
+            return []
+        loop = asyncio.get_running_loop()
+        awaited = self._loops.get(loop)
+        if awaited is None:
+            self._loops = {each: it for each, it in self._loops.items() if not each.is_closed()}
+            awaited = self._loops[loop] = _Awaited(self._uri, self._reading, self._errors)
+        return await awaited.look_ups.get(keys)
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         return self._call("put", [(key, (value,)) for key, value in rows])
@@ -266,10 +222,10 @@ class RedisStore:
     def _send(self, command: str, code: str, calls: Sequence[tuple[Any, ...]]) -> list[int]:
         if not self._cluster:
             return [self._redis.execute_command(command, code, *call) for call in calls]
-        client = self._redis
-        with client.pipeline() as pipe:
+        cluster = self._redis
+        with cluster.pipeline() as pipe:
             for call in calls:
-                node = client.get_node_from_key(call[1])
+                node = cluster.get_node_from_key(call[1])
                 pipe.execute_command(command, code, *call, target_nodes=[node])
             return list(pipe.execute())
 
@@ -307,8 +263,42 @@ class RedisStore:
         return gone
 
     def close(self) -> None:
-        if "_redis" in self.__dict__:
-            self._redis.close()
+        for name in ("_redis", "_reader"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+    async def aclose(self) -> None:
+        awaited = self._loops.pop(asyncio.get_running_loop(), None)
+        if awaited is not None:
+            await awaited.close()
+        self.close()
+
+
+class _Awaited:
+    """What one event loop reads by."""
+
+    def __init__(self, uri: str, patience: Patience, errors: tuple[type[Exception], ...]) -> None:
+        self._uri = uri
+        self._errors = errors
+        self._redis = async_client(uri, patience)
+        self.look_ups = Coalescer(self._fetch)
+
+    async def _fetch(self, keys: list[bytes]) -> list[bytes | None]:
+        client, found = self._redis, []
+        try:
+            for first in range(0, len(keys), _READ):
+                chunk = keys[first : first + _READ]
+                if is_cluster(self._uri):
+                    found += await client.mget_nonatomic(chunk)
+                else:
+                    found += await client.execute_command("MGET", *chunk)
+        except self._errors as error:
+            raise unavailable(self._uri, error) from error
+        return found
+
+    async def close(self) -> None:
+        await self.look_ups.close()
+        await self._redis.aclose()
 
 
 def _marks_key(name: bytes) -> bytes:

@@ -93,6 +93,18 @@ def _typed(value: Any) -> str:
     return f"{mark}{len(text)}:{text}"
 
 
+def _of_version(group: str, version: int) -> bytes:
+    # Nothing that a key's own marks (: { }) or Redis' patterns read stays in the name.
+    name = re.sub(r"[^\w.-]", lambda hit: f"%{ord(hit[0]):x};", group, flags=re.ASCII)
+    safe = name.encode() if len(name) <= _LONGEST else _hashed(name.encode())
+    return b"fs:%b:%d:" % (safe, version)
+
+
+def pointer(group: "FeatureGroup") -> bytes:
+    """The key under which the number of a group's current generation stands, as a tombstone."""
+    return _of_version(group.name, group.version) + b"generation"
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpace:
     """The keys of one generation of one version of a group.
@@ -111,16 +123,13 @@ class KeySpace:
     prefix: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        # Nothing that a key's own marks (: { }) or Redis' patterns read stays in the name.
-        name = re.sub(r"[^\w.-]", lambda hit: f"%{ord(hit[0]):x};", self.group, flags=re.ASCII)
-        group = name.encode() if len(name) <= _LONGEST else _hashed(name.encode())
-        prefix = b"fs:%b:%d:%d:" % (group, self.version, self.generation)
+        prefix = b"%b%d:" % (_of_version(self.group, self.version), self.generation)
         object.__setattr__(self, "prefix", prefix)
 
     @classmethod
-    def of(cls, group: "FeatureGroup") -> Self:
-        """Return the keys of a group's version."""
-        return cls(group.name, group.version, 0)
+    def of(cls, group: "FeatureGroup", generation: int) -> Self:
+        """Return the keys of a generation of a group's version."""
+        return cls(group.name, group.version, generation)
 
     def key(self, *entity: Any) -> bytes:
         """The key of one entity, from the values of its join keys in declared order."""
@@ -171,12 +180,17 @@ def commit_number(value: bytes) -> int:
     return int.from_bytes(value[16:24], "big") - _SIGN
 
 
-def event_time(value: bytes) -> datetime:
-    """The event time of a stored row (not of a tombstone)."""
-    return _EPOCH + timedelta(microseconds=int.from_bytes(value[:8], "big") - _SIGN)
+def event_micros(value: bytes) -> int:
+    """The event time of a stored row (not of a tombstone), in microseconds since 1970."""
+    return int.from_bytes(value[:8], "big") - _SIGN
 
 
-Decoder = Callable[[bytes], dict[str, Any]]
+def instant(number: int) -> datetime:
+    """The instant so many microseconds after 1970, UTC."""
+    return _EPOCH + timedelta(microseconds=number)
+
+
+Decoder = Callable[[bytes], list[Any]]
 
 
 def _temporal(type_name: str) -> Callable[[Any], Any] | None:
@@ -208,42 +222,44 @@ class RowCodec:
         self._positions = {name: at for at, (name, _) in enumerate(self.fields)}
 
     def decoder(self, wanted: Sequence[str]) -> Decoder:
-        """A function that reads the wanted features of one row (not of a tombstone)."""
-        plain = self._picker(tuple(wanted))
+        """A function that gives the wanted values of one row (not of a tombstone), in order."""
+        plain = self._picker(wanted)
         kinds = dict(self.fields)
-        dated = [(name, turn) for name in wanted if (turn := _temporal(kinds[name]))]
+        dated = [(at, turn) for at, name in enumerate(wanted) if (turn := _temporal(kinds[name]))]
         if not dated:
             return plain
 
-        def decode(value: bytes) -> dict[str, Any]:
+        def decode(value: bytes) -> list[Any]:
             row = plain(value)
-            for name, turn in dated:
-                if (stored := row[name]) is not None:
-                    row[name] = turn(stored)
+            for at, turn in dated:
+                if (stored := row[at]) is not None:
+                    row[at] = turn(stored)
             return row
 
         return decode
 
-    def _picker(self, wanted: tuple[str, ...]) -> Decoder:
+    def _picker(self, wanted: Sequence[str]) -> Decoder:
         unpack = _unpack
         positions = [self._positions[name] for name in wanted]
         needed = max(positions, default=-1) + 1
 
-        def whole(value: bytes) -> dict[str, Any]:
+        def whole(value: bytes) -> list[Any]:
             row = unpack(value[26:])
             if len(row) < needed:
                 row.extend(repeat(None, needed - len(row)))
-            return dict(zip(wanted, row, strict=False))
+            elif len(row) > needed:
+                del row[needed:]
+            return row
 
         if positions == list(range(needed)):
             return whole
-        pick = itemgetter(*positions, positions[0])  # one more, so that it is always a tuple
+        pick = itemgetter(*positions) if len(positions) > 1 else None
 
-        def some(value: bytes) -> dict[str, Any]:
+        def some(value: bytes) -> list[Any]:
             row = unpack(value[26:])
             if len(row) < needed:
                 row.extend(repeat(None, needed - len(row)))
-            return dict(zip(wanted, pick(row), strict=False))
+            return [row[positions[0]]] if pick is None else list(pick(row))
 
         return some
 

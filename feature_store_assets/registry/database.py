@@ -61,9 +61,16 @@ training_sets = sa.Table(
     sa.Column("created_by", sa.String(128), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002")
+SCHEMAS = ("0001", "0002", "0003")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
     DataError,
     DuplicateRows,
@@ -16,7 +17,7 @@ from feature_store_assets.errors import (
     NullKeys,
     SchemaMismatch,
 )
-from feature_store_assets.offline.schema import TableSchema, arrow_type, conform, lossless
+from feature_store_assets.offline.schema import TableSchema, conform, lossless
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)

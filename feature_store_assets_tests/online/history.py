@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from feature_store_assets.errors import VersionExpired
 from feature_store_assets.online import OnlineStore
-from feature_store_assets.online.row import KeySpace, RowCodec, event_time, micros
+from feature_store_assets.online.row import KeySpace, RowCodec, event_micros, instant, micros
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SPACE = KeySpace("spending", 1, 0)
@@ -101,7 +101,7 @@ def online(store: OnlineStore, ids: Iterable[int]) -> dict[int, tuple[datetime, 
     ids, decode = list(ids), RowCodec(History.features).decoder(["value"])
     values = zip(ids, store.get(SPACE.keys(ids)), strict=True)
     return {
-        key: (event_time(value), decode(value)["value"])
+        key: (instant(event_micros(value)), decode(value)[0])
         for key, value in values
         if value is not None and len(value) > 26
     }
@@ -142,6 +142,9 @@ class Watched:
         self._give("get")
         return self._store.get(keys)
 
+    async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return await self._store.aget(keys)
+
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         half = len(rows) // 2
         return sum(self._given("put", self._store.put, part) for part in (rows[:half], rows[half:]))
@@ -181,6 +184,9 @@ class Watched:
 
     def close(self) -> None:
         self._store.close()
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
 
 
 class Killed(BaseException):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.declaration.types import polars_type
-from feature_store_assets.offline.schema import arrow_type
+from feature_store_assets.declaration.types import arrow_type, polars_type
 from feature_store_assets.quality.bounds import broken_bounds
 from feature_store_assets.quality.expectations import check
 

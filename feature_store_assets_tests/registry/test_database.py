@@ -17,6 +17,7 @@ from feature_store_assets.errors import RegistryUnusable, StorageUnusable
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database, metadata
 from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
 
 
@@ -47,7 +48,7 @@ def test_a_registry_newer_than_the_code_is_neither_read_nor_written(url: str) ->
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     newer = Database(url)
-    message = "schema 9999 is newer than this code, which knows up to 0002. Upgrade"
+    message = "schema 9999 is newer than this code, which knows up to 0003. Upgrade"
     with pytest.raises(RegistryUnusable, match=message):
         Applied(newer).groups()
     with pytest.raises(RegistryUnusable, match=message):
@@ -83,13 +84,19 @@ def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date
     old.close()
 
     database = Database(url)
-    message = r"its schema is 0001, this code reads 0002\. Run `feature-store apply`"
-    for read in (Applied(database).groups, Pins(database).all, TrainingSetTable(database).all):
+    message = r"its schema is 0001, this code reads 0003\. Run `feature-store apply`"
+    for read in (
+        Applied(database).groups,
+        Pins(database).all,
+        TrainingSetTable(database).all,
+        Tokens(database).names,
+    ):
         with pytest.raises(RegistryUnusable, match=message):
             read()
     Applied(database).apply([])
     assert [(pin.snapshot, pin.table_version) for pin in Pins(database).of("s")] == [("s", 7)]
     assert TrainingSetTable(database).all() == []
+    assert Tokens(database).names() == []
     database.close()
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from feature_store_assets.cli import main
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 

@@ -1,0 +1,101 @@
+"""Who may use the HTTP server; of each token only its digest is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from feature_store_assets.errors import DataError, NameTaken, TokenNotFound
+from feature_store_assets.registry.database import api_tokens
+
+if TYPE_CHECKING:
+    from feature_store_assets.registry.database import Database
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
+
+
+def hashed(token: str) -> str:
+    """Return a token's SHA-256 in hex. Tokens are long and random, so they need no salt."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token, without what would let anyone use it."""
+
+    name: str
+    created_at: datetime
+
+
+class Tokens:
+    """The table of tokens.
+
+    Parameters
+    ----------
+    database
+        The registry's database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, name: str) -> str:
+        """Make a token and return it; nobody can read it again.
+
+        Raises
+        ------
+        NameTaken
+            A token of that name exists.
+        """
+        if not _NAME.fullmatch(name):
+            raise DataError(
+                f"'{name}' cannot name a token: use up to 128 letters, digits, '_', '-' and '.', "
+                f"starting with a letter."
+            )
+        secret = f"fs_{secrets.token_urlsafe(32)}"
+        with self._database.write() as connection:
+            taken = sa.select(api_tokens.c.name).where(api_tokens.c.name == name)
+            if connection.execute(taken).first():
+                raise NameTaken(name, "token")
+            connection.execute(
+                sa.insert(api_tokens).values(
+                    name=name, digest=hashed(secret), created_at=datetime.now(UTC)
+                )
+            )
+        return secret
+
+    def names(self) -> list[Token]:
+        """Return every token, by name."""
+        if not self._database.exists:
+            return []
+        query = sa.select(api_tokens.c.name, api_tokens.c.created_at).order_by(api_tokens.c.name)
+        with self._database.read() as connection:
+            return [Token(**row) for row in connection.execute(query).mappings()]
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest of each token, by its name."""
+        if not self._database.exists:
+            return {}
+        query = sa.select(api_tokens.c.name, api_tokens.c.digest)
+        with self._database.read() as connection:
+            return {row.name: row.digest for row in connection.execute(query)}
+
+    def revoke(self, name: str) -> None:
+        """Take a token back.
+
+        Raises
+        ------
+        TokenNotFound
+            The registry has no token of that name.
+        """
+        known = [token.name for token in self.names()]
+        if name not in known:
+            raise TokenNotFound(name, known)
+        with self._database.write() as connection:
+            connection.execute(sa.delete(api_tokens).where(api_tokens.c.name == name))

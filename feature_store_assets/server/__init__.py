@@ -1,0 +1,1 @@
+"""The HTTP server: features for whoever may have them."""
