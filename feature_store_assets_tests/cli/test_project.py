@@ -19,10 +19,12 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    return tmp_path
+def folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder."""
+    empty = project / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    return empty
 
 
 @pytest.fixture
