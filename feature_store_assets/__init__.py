@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
     from feature_store_assets.pushing import FeatureType as FeatureType
+    from feature_store_assets.server.metrics import metric as metric
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.training.stored import TrainingSet as TrainingSet
 
@@ -45,6 +46,7 @@ _HOME = {
     "Window": "declaration.group",
     "expect": "declaration.expect",
     "feature_group": "declaration.group",
+    "metric": "server.metrics",
 }
 
 __all__ = sorted(_HOME, key=str.casefold)  # noqa: PLE0605  # a list, made from the one table

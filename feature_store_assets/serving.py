@@ -81,6 +81,16 @@ class Serving:
             stale=config.serve_stale_seconds,
         )
 
+    def check(self) -> None:
+        """Refuse where features could not be read: the registry or the store does not answer.
+
+        Raises
+        ------
+        RegistryUnusable, OnlineStoreUnavailable
+            Naming what does not.
+        """
+        current(self.store, self._applied.groups()[:1])
+
     def close(self) -> None:
         if "store" in self.__dict__:
             self.store.close()

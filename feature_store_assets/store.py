@@ -186,6 +186,11 @@ class FeatureStore:
     def _pushed(self, name: str) -> FeatureGroup:
         return pushed_group(name, self.config.partitioning_columns)
 
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes that each group's newest rows take, by name."""
+        tables = {group.name: self.table(group) for group in self.groups()}
+        return {name: table.size() for name, table in tables.items() if table.exists}
+
     # Offline
 
     def table(self, group: FeatureGroup) -> OfflineTable:

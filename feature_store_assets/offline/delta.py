@@ -147,6 +147,10 @@ class OfflineTable:
         """Return the partitions that hold rows."""
         return sorted({file.partition for file in self.files(version=version)})
 
+    def size(self) -> int:
+        """Return the bytes that the newest version's files take."""
+        return sum(file.bytes for file in self.files())
+
     # Reading
 
     def read(

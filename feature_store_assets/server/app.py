@@ -1,0 +1,158 @@
+"""The HTTP API of a store, as an ASGI app."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.types import ASGIApp
+
+from feature_store_assets.errors import FeatureStoreError
+from feature_store_assets.online.cache import RowCache
+from feature_store_assets.server import metrics
+from feature_store_assets.server.catalogue import catalogue
+from feature_store_assets.server.documents import LEAN, document
+from feature_store_assets.server.feast import FeastFeatures
+from feature_store_assets.server.guard import Guard
+from feature_store_assets.server.lean import LeanRoutes, admit
+from feature_store_assets.server.online import OnlineFeatures
+from feature_store_assets.server.problems import Problem, problem
+from feature_store_assets.server.push import pushing
+from feature_store_assets.store import FeatureStore
+
+_ROUND_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+def from_env() -> ASGIApp:
+    """The app of the store that `FEATURE_STORE_*` variables point at."""
+    return create_app(FeatureStore.from_env())
+
+
+def create_app(store: FeatureStore) -> ASGIApp:
+    """The app of a store, which closes with it.
+
+    Parameters
+    ----------
+    store
+        What is served. The embedded LMDB must not have been opened before a fork.
+    """
+    guard = Guard.of(store)
+    monitored = store.config.enable_monitoring
+    observer = metrics.Observer(lambda: _cached(store)) if monitored else None
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        rounds = asyncio.create_task(_rounds(guard))
+        yield
+        rounds.cancel()
+        with suppress(asyncio.CancelledError):
+            await rounds
+        await store.aclose()
+
+    app = FastAPI(
+        title="Feature store",
+        version=version("feature_store_assets"),
+        summary="The newest features of entities, and what there is to ask for.",
+        lifespan=lifespan,
+    )
+    _tell_problems(app)
+    who = [Depends(_guarded(guard))]
+    app.include_router(catalogue(store), dependencies=who)
+    app.include_router(pushing(store), dependencies=who)
+    _add_health(app, store)
+    if monitored:
+        _add_metrics(app, store)
+    online = OnlineFeatures(store, observer)
+    feast = FeastFeatures(store, online)
+    answers = dict(zip(LEAN, (online.answer, feast.answer), strict=True))
+    document(app)
+    return LeanRoutes(
+        app, answers, guard=guard, observer=observer, largest=store.config.max_request_bytes
+    )
+
+
+async def _rounds(guard: Guard) -> None:
+    """What has to be done now and then: tokens may have changed, memory grown."""
+    while True:
+        if guard.due:
+            await asyncio.to_thread(guard.refresh)
+        metrics.MEMORY.set(metrics.resident())
+        await asyncio.sleep(_ROUND_SECONDS)
+
+
+def _cached(store: FeatureStore) -> tuple[int, int]:
+    rows = store.serving.rows
+    return (rows.hits, rows.misses) if isinstance(rows, RowCache) else (0, 0)
+
+
+def _guarded(guard: Guard) -> Callable[..., Awaitable[None]]:
+    bearer = HTTPBearer(auto_error=False, description="A token.")
+    key = APIKeyHeader(name="X-API-Key", auto_error=False, description="A token.")
+
+    async def guarded(
+        request: Request,
+        _bearer: Annotated[Any, Depends(bearer)],
+        _key: Annotated[Any, Depends(key)],
+    ) -> None:
+        admit(guard, request.scope["headers"])
+
+    return guarded
+
+
+def _tell_problems(app: FastAPI) -> None:
+    def told(_request: Request, error: Exception) -> Response:
+        answer = problem(error)
+        headers = (
+            {"WWW-Authenticate": "Bearer"}
+            if answer.status_code == HTTPStatus.UNAUTHORIZED
+            else None
+        )
+        return Response(answer.body, answer.status_code, headers, "application/json")
+
+    def unfit(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        # Without the values, which may be personal.
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        unread = any(each["type"] == "json_invalid" for each in error.errors())
+        return JSONResponse({"detail": "; ".join(problems)}, 400 if unread else 422)
+
+    app.add_exception_handler(FeatureStoreError, told)
+    app.add_exception_handler(Problem, told)
+    app.add_exception_handler(RequestValidationError, unfit)
+    app.add_exception_handler(Exception, told)
+
+
+def _add_health(app: FastAPI, store: FeatureStore) -> None:
+    @app.get("/health", tags=["health"], summary="The process answers")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get(
+        "/ready",
+        tags=["health"],
+        summary="The stores answer",
+        responses={503: {"description": "A store does not answer."}},
+    )
+    def ready() -> dict[str, str]:
+        store.serving.check()
+        return {"status": "ready"}
+
+
+def _add_metrics(app: FastAPI, store: FeatureStore) -> None:
+    def online() -> int | None:
+        return store.online.size()  # opened by whoever asks first, not here
+
+    sizes = metrics.Sizes(store.sizes, online)
+
+    @app.get("/metrics", tags=["health"], summary="For Prometheus", response_class=Response)
+    def exposition() -> Response:
+        return Response(metrics.exposition(sizes), media_type=metrics.CONTENT_TYPE)
