@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_store_assets.declaration.request import compute
 from feature_store_assets.declaration.types import arrow_type
@@ -157,6 +158,11 @@ class Historical:
         )
 
     def _finished(self, joined: pa.Table) -> pa.Table:
+        for name, value in self.asked.defaults.items():
+            at = joined.column_names.index(self.columns[name])
+            kind = joined.schema.field(at)
+            filled = pc.fill_null(joined.column(at), pa.scalar(value, kind.type))
+            joined = joined.set_column(at, kind, filled)
         return with_computed(joined, self.asked, self.columns) if self.asked.computed else joined
 
     def fixed(self) -> Historical:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,13 +15,15 @@ from cachetools import LRUCache
 from feature_store_assets.errors import DataError, OnlineStoreUnavailable, RegistryUnusable
 from feature_store_assets.online import OnlineStore, Patience, open_store
 from feature_store_assets.online.cache import RowCache, Rows
-from feature_store_assets.online.generations import current
-from feature_store_assets.online.publish import Published, publish
+from feature_store_assets.online.generations import Rebuilt, current, in_each, rebuild
+from feature_store_assets.online.joined import entity_part, generation_of, joined_space, refresh
+from feature_store_assets.online.publish import Published, Wrote, publish
 from feature_store_assets.online.query import Part, Query
-from feature_store_assets.online.row import KeySpace
+from feature_store_assets.online.row import KeySpace, micros, sortable
+from feature_store_assets.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from feature_store_assets.config import FeatureStoreConfig
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 # be used at all: a generation that was replaced stays for longer than that.
 _FRESH = 5.0
 _LONGEST = 30.0
+_MARGIN = 5.0  # seconds that a read may take from its preparation to its answer
 _AGAIN = 0.5  # seconds until a store that did not answer is asked again
 _QUERIES = 2_048
 
@@ -177,22 +182,30 @@ class Serving:
         for group in groups:
             if not group.online:
                 raise DataError(f"'{group.name}' is not served: declare online=True on it.")
+        parts = [
+            Part.of(each.group, each.features, generation)
+            for each, generation in zip(asked.parts, current(self.store, groups), strict=True)
+        ]
+        view = asked.view
+        joined = None
+        if view is not None and view.precompute and 1 < len(parts) == len(view.selections):
+            joined = joined_space(view.name, [part.space for part in parts])
         return Query(
             asked.owner,
-            [
-                Part.of(each.group, each.features, generation)
-                for each, generation in zip(asked.parts, current(self.store, groups), strict=True)
-            ],
+            parts,
             computed=asked.computed,
             request=asked.request,
             shown=asked.shown,
+            defaults=asked.defaults,
+            joined=joined,
         )
 
     # Writing
 
     def reach(self, group: FeatureGroup) -> None:
         """Refuse where rows could not be published."""
-        self.store.marks(self._space(group).prefix)
+        [generation] = current(self.store, [group])
+        self.store.marks(KeySpace.of(group, generation).prefix)
 
     def publish(
         self,
@@ -201,16 +214,114 @@ class Serving:
         partitions: Sequence[str],
         *,
         now: datetime | None = None,
+        told: Callable[[int], None] = lambda _: None,
     ) -> Published:
-        """Make the online rows of a group follow partitions of its table."""
-        cache = self.rows
-        wrote = cache.forget if isinstance(cache, RowCache) else None
-        space = self._space(group)
-        return publish(table, self.store, space, list(partitions), now=now, wrote=wrote)
+        """Make the online rows of a group follow partitions of its table.
 
-    def _space(self, group: FeatureGroup) -> KeySpace:
-        [generation] = current(self.store, [group])
-        return KeySpace.of(group, generation)
+        While the group is rebuilt, also the rows that will be read then; the answer counts the
+        others. `told` hears of every 20,000 rows.
+        """
+        with self._writing(group, table, partitions, told) as wrote:
+            return in_each(
+                self.store,
+                group,
+                lambda space: publish(
+                    table, self.store, space, list(partitions), now=now, wrote=wrote
+                ),
+            )
+
+    def rebuild(
+        self,
+        group: FeatureGroup,
+        table: OfflineTable,
+        *,
+        now: datetime | None = None,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> Rebuilt:
+        """Write all online rows of a group anew beside the old ones, then switch to them.
+
+        The old ones go once no reader can use them any more, which `wait` waits for.
+        """
+        with self._writing(group, table, None) as wrote:
+            return rebuild(
+                table,
+                self.store,
+                group,
+                grace=self._longest + _MARGIN,
+                now=now,
+                wrote=wrote,
+                wait=wait,
+            )
+
+    @contextmanager
+    def _writing(
+        self,
+        group: FeatureGroup,
+        table: OfflineTable,
+        partitions: Sequence[str] | None,
+        told: Callable[[int], None] = lambda _: None,
+    ) -> Iterator[Wrote]:
+        """What has to hear of rows that are put: the cache, and who is watching."""
+        cache = self.rows
+
+        def total() -> int:
+            return sum(file.rows for file in table.files(partitions=partitions))
+
+        with progress(f"Publishing {group.name}", total) as advance:
+
+            def wrote(keys: Sequence[bytes]) -> None:
+                if isinstance(cache, RowCache):
+                    cache.forget(keys)
+                self._join(group, keys)
+                advance(len(keys))
+                told(len(keys))
+
+            yield wrote
+
+    def _join(self, group: FeatureGroup, keys: Sequence[bytes]) -> None:
+        """Join rows of precomputed views again, after those keys of a group were written."""
+        if not keys:
+            return
+        this = (group.name, group.version)
+        # Looked up after the write: a view that is applied later finds the rows themselves.
+        for view in self._applied.views():
+            versions = [(each.group, each.version) for each in view.selections]
+            if not view.precompute or this not in versions:
+                continue
+            groups = [self._applied.group(*each) for each in versions]
+            spaces = [
+                KeySpace.of(each, generation)
+                for each, generation in zip(groups, current(self.store, groups), strict=True)
+            ]
+            # Perhaps in a generation that nobody reads yet, or any more.
+            spaces[versions.index(this)] = KeySpace.of(group, generation_of(keys[0]))
+            refresh(self.store, view.name, spaces, map(entity_part, keys))
+
+    def remove(self, group: FeatureGroup, entity_ids: Sequence[Any]) -> int:
+        """Remove the online rows of entities; return how many there were."""
+
+        def remove(space: KeySpace) -> int:
+            part = Part.of(group, {}, space.generation)
+            keys = Query(group.name, [part]).keys(entity_ids)
+            removed = self.store.remove(keys)
+            self._join(group, keys)
+            if isinstance(self.rows, RowCache):
+                self.rows.forget(keys)
+            return removed
+
+        return in_each(self.store, group, remove)
+
+    def expire(
+        self, group: FeatureGroup, now: datetime, grace: timedelta = timedelta(days=1)
+    ) -> int:
+        """Remove online rows older than the group's ttl and a grace; return how many.
+
+        Without a ttl rows are served at any age, and none is removed.
+        """
+        if group.ttl is None:
+            return 0
+        oldest = sortable(micros(now - group.ttl - grace))
+        return in_each(self.store, group, lambda space: self.store.expire(space.prefix, oldest))
 
 
 def _key(what: Any, features: Sequence[str] | None) -> Any:

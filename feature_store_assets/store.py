@@ -37,7 +37,7 @@ from feature_store_assets.training.manifest import Recipe
 from feature_store_assets.training.sets import TrainingSets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from feature_store_assets.offline.point_in_time import Known
     from feature_store_assets.online import OnlineStore
     from feature_store_assets.online.answer import Output
+    from feature_store_assets.online.generations import Rebuilt
     from feature_store_assets.online.publish import Published
     from feature_store_assets.training.splitting import Split
     from feature_store_assets.training.stored import TrainingSet
@@ -490,9 +491,50 @@ class FeatureStore:
         partitions: Sequence[str],
         *,
         now: datetime | None = None,
+        told: Callable[[int], None] = lambda _: None,
     ) -> Published:
-        """Make the online rows of a group follow partitions of its table."""
-        return self.serving.publish(group, self._existing(group), partitions, now=now)
+        """Make the online rows of a group follow partitions of its table.
+
+        `told` hears of rows as they are put, every 20,000 of them.
+        """
+        table = self._existing(group)
+        return self.serving.publish(group, table, partitions, now=now, told=told)
+
+    def rebuild_online(self, name: str) -> Rebuilt:
+        """Write all online rows of a group anew, then switch readers to them at once.
+
+        For an online store that lost rows, or holds some that it should not. Until the switch the
+        old rows are served; they go half a minute after it, which this call waits for (longer if
+        `serve_stale_seconds` is: until no reader can use them). Memory and disk hold both
+        meanwhile. If it fails, or is killed, nothing changes for readers: run it again.
+
+        Returns
+        -------
+        The generation that is read now, what was written, and how many old rows were removed.
+        """
+        group = self._online_group(name)
+        return self.serving.rebuild(group, self._existing(group))
+
+    def delete_online_features(self, feature_group: str, entity_ids: Sequence[Any]) -> int:
+        """Remove the online rows of entities; return how many there were.
+
+        Delete the rows offline first: publishing a partition that still holds them brings them
+        back.
+
+        Parameters
+        ----------
+        feature_group
+            The group's name.
+        entity_ids
+            As `get_online_features` takes them.
+        """
+        return self.serving.remove(self._online_group(feature_group), entity_ids)
+
+    def _online_group(self, name: str) -> FeatureGroup:
+        group = self.applied.group(name)
+        if not group.online:
+            raise DataError(f"'{name}' is not served: declare online=True on it.")
+        return group
 
     def get_online_features(
         self,

@@ -8,8 +8,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,23 @@ def redis_server(kind: str) -> Iterator[str]:
 
 
 @contextmanager
-def tcp_server(folder: Path, *options: str) -> Iterator[int]:
-    """A valkey server on a free port; gives the port."""
-    port = free_port()
+def tcp_server(folder: Path, *options: str, port: int | None = None) -> Iterator[int]:
+    """A valkey server on a port, a free one by default; gives the port."""
+    with _node(folder, *options, port=port) as (taken, _):
+        yield taken
+
+
+@contextmanager
+def _node(
+    folder: Path, *options: str, port: int | None = None
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    port = port or free_port()
     binary = redis_binary("valkey")
     assert binary is not None
     base = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with process(binary, *base, *options):
+    with process(binary, *base, *options) as child:
         await_answer(redis.Redis(port=port))
-        yield port
+        yield port, child
 
 
 @contextmanager
@@ -113,6 +121,82 @@ def cluster(folder: Path) -> Iterator[str]:
         for node in nodes:
             node.close()
         yield f"redis+cluster://127.0.0.1:{first}"
+
+
+class Replicated:
+    """Primaries with a replica each; a primary can be killed.
+
+    Attributes
+    ----------
+    uri
+        Leads to whoever is primary.
+    """
+
+    def __init__(self, uri: str, primaries: dict[int, subprocess.Popen[bytes]]) -> None:
+        self.uri, self._primaries = uri, primaries
+
+    def kill(self, port: int) -> None:
+        """End the first primary on a port by SIGKILL."""
+        self._primaries[port].kill()
+        self._primaries[port].wait()
+
+    @property
+    def ports(self) -> list[int]:
+        return list(self._primaries)
+
+
+def _await(*conditions: Callable[[], bool]) -> None:
+    settled = Retrying(
+        stop=stop_after_delay(30), wait=wait_fixed(0.02), retry=retry_if_result(operator.not_)
+    )
+    for condition in conditions:
+        settled(condition)
+
+
+def _told(server: Any, *command: str) -> str:
+    """A server's own words."""
+    server.response_callbacks.clear()
+    return bytes(server.execute_command(*command)).decode()
+
+
+@contextmanager
+def replicated_cluster(folder: Path) -> Iterator[Replicated]:
+    """A Cluster of three primaries with a replica each, in sync; fails over after 1.5 seconds."""
+    with ExitStack() as running:
+        nodes: list[tuple[int, subprocess.Popen[bytes], str, Any]] = []
+        for number in range(6):
+            bus, home = str(free_port()), folder / str(number)
+            home.mkdir()
+            options = ["--cluster-enabled", "yes", "--cluster-port", bus]
+            options += ["--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"]
+            port, child = running.enter_context(_node(home, *options))
+            client = running.enter_context(redis.Redis(port=port))
+            nodes.append((port, child, bus, client))
+        first, *others = nodes
+        for port, _, bus, _ in others:
+            first[3].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        for number, (_, _, _, client) in enumerate(nodes[:3]):
+            start, end = number * 16384 // 3, (number + 1) * 16384 // 3 - 1
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", start, end)
+        _await(*(
+            lambda each=client: "cluster_state:ok" in (info := _told(each, "CLUSTER", "INFO"))
+            and "cluster_known_nodes:6" in info
+            for *_, client in nodes
+        ))  # fmt: skip
+        for (*_, primary), (*_, replica) in zip(nodes[:3], nodes[3:], strict=True):
+            replica.execute_command("CLUSTER", "REPLICATE", _told(primary, "CLUSTER", "MYID"))
+        _await(*(
+            lambda each=client: "master_link_status:up" in _told(each, "INFO", "replication")
+            for *_, client in nodes[3:]
+        ), *(
+            lambda each=client: _told(each, "CLUSTER", "NODES").count("slave") == 3
+            for *_, client in nodes
+        ))  # fmt: skip
+        children = {port: child for port, child, *_ in nodes[:3]}
+        # Who asks a node that is not killed finds the others.
+        yield Replicated(
+            f"redis+cluster://127.0.0.1:{nodes[5][0]},127.0.0.1:{nodes[0][0]}", children
+        )
 
 
 @contextmanager

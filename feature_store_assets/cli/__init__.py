@@ -11,6 +11,7 @@ import click
 from feature_store_assets.cli.output import examples
 from feature_store_assets.cli.project import init
 from feature_store_assets.cli.reading import online, read
+from feature_store_assets.cli.rebuilding import rebuild
 from feature_store_assets.cli.running import apply, materialize
 from feature_store_assets.cli.serving import serve
 from feature_store_assets.cli.tokens import token
@@ -29,7 +30,7 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    commands=[apply, init, materialize, online, read, serve, token],
+    commands=[apply, init, materialize, online, read, rebuild, serve, token],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "feature-store init shop",

@@ -9,8 +9,8 @@ from feature_store_assets.declaration.feature import checked_name, checked_owner
 from feature_store_assets.declaration.group import FeatureGroup, Selection
 from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.declaration.rowwise import check_function
-from feature_store_assets.declaration.types import type_name
-from feature_store_assets.errors import DeclarationError, suggestion
+from feature_store_assets.declaration.types import holds, type_name
+from feature_store_assets.errors import DeclarationError, FeatureNotFound, suggestion
 
 
 @dataclass(frozen=True, init=False)
@@ -29,6 +29,12 @@ class FeatureView:
         Values that come with each request, name -> type: columns of the spine in training.
     computed
         Features that functions compute from the view's features and its request values.
+    defaults
+        Values in place of null, by the feature's name in the view: numbers, strings, bools. The
+        same in training and serving; functions see them, too.
+    precompute
+        Keep the joined row of each entity online beside the groups' own: one look-up instead of
+        one per group, for twice the memory. The groups must share their join keys.
     """
 
     name: str
@@ -36,6 +42,8 @@ class FeatureView:
     description: str
     request: tuple[tuple[str, str], ...]
     computed: tuple[RequestFeature, ...]
+    defaults: tuple[tuple[str, Any], ...]
+    precompute: bool
     owners: tuple[str, ...]
     tags: tuple[tuple[str, str], ...]
 
@@ -47,6 +55,8 @@ class FeatureView:
         *,
         request: Mapping[str, object] | None = None,
         computed: Sequence[RequestFeature] = (),
+        defaults: Mapping[str, Any] | None = None,
+        precompute: bool = False,
         owners: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> None:
@@ -61,6 +71,8 @@ class FeatureView:
         freeze(self, "description", description)
         freeze(self, "request", _checked_request(name, chosen, request or {}))
         freeze(self, "computed", tuple(computed))
+        freeze(self, "defaults", _checked_defaults(name, chosen, defaults or {}))
+        freeze(self, "precompute", precompute)
         freeze(self, "owners", checked_owners(owners, name))
         freeze(self, "tags", checked_tags(tags or {}, name))
         _check_computed(self)
@@ -80,6 +92,8 @@ class FeatureView:
             "description": self.description,
             "request": dict(self.request) or None,
             "computed": [feature.to_json() for feature in self.computed] or None,
+            "defaults": dict(self.defaults) or None,
+            "precompute": self.precompute or None,
             "owners": list(self.owners) or None,
             "tags": dict(self.tags) or None,
         }
@@ -97,6 +111,8 @@ class FeatureView:
             selections,
             value["description"],
             request=value.get("request"),
+            defaults=value.get("defaults"),
+            precompute=value.get("precompute", False),
             owners=value.get("owners", ()),
             tags=value.get("tags"),
         )
@@ -143,6 +159,29 @@ def _checked_request(
                 f"'{each}' of view '{name}' is a stored feature and a request value: rename one."
             )
     return tuple(sorted((each, type_name(kind)) for each, kind in request.items()))
+
+
+def _checked_defaults(
+    name: str, selections: Sequence[Selection], defaults: Mapping[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    types: dict[str, str | None] = dict.fromkeys(_stored(selections))
+    for selection in selections:
+        shown = [each for _, each in selection.features]
+        types |= zip(shown, selection.types, strict=False)  # read from JSON it has none
+    for each, value in defaults.items():
+        if each not in types:
+            raise FeatureNotFound(each, name, types)
+        if not isinstance(value, bool | int | float | str) or value != value:  # noqa: PLR0124 - NaN
+            raise DeclarationError(
+                f"The default of '{each}' in view '{name}' is a number, a string or a bool, not "
+                f"{value!r}."
+            )
+        kind = types[each]
+        if kind is not None and not holds(kind, value):
+            raise DeclarationError(
+                f"'{each}' of view '{name}' is {kind}; its default {value!r} is not."
+            )
+    return tuple(sorted(defaults.items()))
 
 
 def _check_computed(view: FeatureView) -> None:

@@ -35,8 +35,7 @@ def arrow_table(data: Any) -> pa.Table:
         data = data.collect()
     if library == "polars" and hasattr(data, "to_arrow"):
         # Not through the capsule: pyarrow can do little with the string views in it.
-        table: pa.Table = data.to_arrow()
-        return table
+        return _from_polars(data)
     if hasattr(data, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(data).read_all()
     raise DataError(
@@ -68,7 +67,18 @@ def _from_rows(rows: list[Any]) -> pa.Table:
         raise DataError("A list of rows is a list of dicts, one per row.")
     names = dict.fromkeys(name for row in rows for name in row)
     columns = [_column(name, [row.get(name) for row in rows]) for name in names]
-    return plain_strings(pl.DataFrame(columns).to_arrow())
+    return plain_strings(_from_polars(pl.DataFrame(columns)))
+
+
+def _from_polars(frame: pl.DataFrame) -> pa.Table:
+    import polars as pl
+
+    table = frame.to_arrow()
+    for at, (name, kind) in enumerate(frame.schema.items()):
+        if kind == pl.List(pl.Null):  # handed out with fewer nulls than the lists have
+            lists = pa.array(frame[name].to_list(), pa.list_(pa.null()))
+            table = table.set_column(at, name, lists)
+    return table
 
 
 def plain_strings(table: pa.Table) -> pa.Table:

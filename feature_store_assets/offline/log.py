@@ -90,14 +90,20 @@ class DeltaLog:
     # State
 
     def open(self, version: int | None = None) -> DeltaTable | None:
-        """Return the table at its newest version (kept open), or at an older one."""
+        """Return the table at its newest version (kept open), or at another one.
+
+        Raises
+        ------
+        VersionExpired
+            The table has not got that far.
+        """
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         with self._lock:
             try:
                 if version is not None:
-                    return DeltaTable(str(self.path), version=version)
+                    return self._at(version)
                 if self._table is None:
                     self._table = DeltaTable(str(self.path))
                 elif not self._held:
@@ -105,6 +111,20 @@ class DeltaLog:
             except TableNotFoundError:
                 return None
             return self._table
+
+    def _at(self, version: int) -> DeltaTable:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        try:
+            return DeltaTable(str(self.path), version=version)
+        except TableNotFoundError:
+            raise
+        except DeltaError:
+            # Somebody remembers a version of a table that stood here before: a restored backup.
+            if version > self.version():
+                raise VersionExpired(self._owner, version) from None
+            raise
 
     @property
     def exists(self) -> bool:

@@ -22,6 +22,10 @@ class OnlineStore(Protocol):
 
     Every method may be called by several threads and processes at once. What a method wrote is
     kept when it returns.
+
+    Reading by `get` and `aget` gives up soon. The other methods wait out a server that restarts
+    or fails over, once it has answered this store object: for 15 seconds and with all that was
+    under way sent again. Numbers of rows then leave out what the lost attempt had done.
     """
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
@@ -30,6 +34,10 @@ class OnlineStore(Protocol):
 
     async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """The same without blocking the event loop."""
+        ...
+
+    def look(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `get`, with a writer's patience."""
         ...
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
@@ -44,6 +52,18 @@ class OnlineStore(Protocol):
 
         `old` stands if the stored value has its event and created time, and no commit number
         greater than that of `new`. Either may be a tombstone.
+        """
+        ...
+
+    def remove(self, keys: Sequence[bytes]) -> int:
+        """Remove rows and tombstones; how many there were."""
+        ...
+
+    def expire(self, prefix: bytes, oldest: bytes) -> int:
+        """Remove the rows under a prefix whose event time is before `oldest`; how many.
+
+        `oldest` is an event time as the first eight bytes of a value have it. Each row is looked
+        at and removed in one, so that none put meanwhile is lost. Tombstones stay.
         """
         ...
 
@@ -65,6 +85,10 @@ class OnlineStore(Protocol):
 
     def delete(self, prefix: bytes) -> int:
         """Remove every row whose key begins with a prefix, then the marks of that name."""
+        ...
+
+    def size(self) -> int | None:
+        """Bytes that the store takes, with whatever else its server holds; None if it hides it."""
         ...
 
     def close(self) -> None:

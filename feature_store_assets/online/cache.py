@@ -1,7 +1,7 @@
 """Rows read of late, kept in memory for a while."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple, Protocol
 
@@ -43,6 +43,8 @@ class RowCache:
         How many at most; those longest not asked for go first.
     stale
         Seconds after `ttl` that a row may still be given while the store does not answer.
+    clock
+        Gives the time, in seconds.
 
     Attributes
     ----------
@@ -50,8 +52,17 @@ class RowCache:
         How many rows were found here, and how many had to be asked for.
     """
 
-    def __init__(self, store: Rows, *, ttl: float, rows: int, stale: float) -> None:
+    def __init__(
+        self,
+        store: Rows,
+        *,
+        ttl: float,
+        rows: int,
+        stale: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._ttl = ttl
         self._longest = ttl + stale
         self._down_until = 0.0
@@ -92,13 +103,13 @@ class RowCache:
 
     def rest(self) -> None:
         """Give old rows for a moment without asking the store: it does not answer."""
-        self._down_until = time.monotonic() + _BREATH
+        self._down_until = self._clock() + _BREATH
 
     def _look(self, keys: Sequence[bytes]) -> "_Look":
         """The values that are here and young enough, and the places of those that are not."""
         found: list[bytes | None] = []
         lacking: list[int] = []
-        now, kept = time.monotonic(), self._kept
+        now, kept = self._clock(), self._kept
         youngest = now - (self._longest if now < self._down_until else self._ttl)
         oldest = now
         with self._lock:
@@ -119,7 +130,7 @@ class RowCache:
             return _Look(Stale(found) if stale else found, lacking, self._forgotten)
 
     def _keep(self, keys: Sequence[bytes], look: "_Look", values: Sequence[bytes | None]) -> None:
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             # What was read before a write must not be kept after it.
             keep = look.forgotten == self._forgotten
@@ -133,7 +144,7 @@ class RowCache:
     ) -> list[bytes | None]:
         """The rows that are here, however old; the store's error if one is not."""
         self.rest()
-        oldest = time.monotonic() - self._longest
+        oldest = self._clock() - self._longest
         with self._lock:
             for at in look.lacking:
                 read_at, value = self._kept.get(keys[at], _NEVER)

@@ -45,6 +45,24 @@ def unavailable(uri: str, error: Exception) -> OnlineStoreUnavailable:
     return OnlineStoreUnavailable(masked(uri), reason)
 
 
+def passing(error: BaseException) -> bool:
+    """Whether an error is one of a server that restarts or fails over, and may soon be gone."""
+    from redis import exceptions as known
+
+    if isinstance(error, known.AuthenticationError | known.AuthorizationError):
+        return False
+    kinds = (
+        known.ConnectionError,
+        known.TimeoutError,
+        known.ClusterError,
+        known.RedisClusterException,
+        known.AskError,
+        known.TryAgainError,
+        known.ReadOnlyError,
+    )
+    return isinstance(error, kinds) or str(error).startswith(("NOREPLICAS", "UNBLOCKED"))
+
+
 def is_cluster(uri: str) -> bool:
     """Whether the URI leads to a Cluster."""
     return uri.startswith("redis+cluster://")

@@ -253,6 +253,9 @@ class LmdbStore:
     async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self.get(keys)  # microseconds: handing it to a thread would take longer
 
+    def look(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.get(keys)
+
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         def work(txn: Any, first: int) -> int:
             get, put, written = txn.get, txn.put, 0
@@ -280,6 +283,20 @@ class LmdbStore:
             return written
 
         return self._chunks(work, len(rows))
+
+    def remove(self, keys: Sequence[bytes]) -> int:
+        def work(txn: Any, first: int) -> int:
+            return sum(map(txn.delete, keys[first : first + _CHUNK]))
+
+        return self._chunks(work, len(keys))
+
+    def expire(self, prefix: bytes, oldest: bytes) -> int:
+        def work(txn: Any, keys: list[bytes]) -> int:
+            rows = ((key, txn.get(key, b"")) for key in keys)
+            return sum(txn.delete(key) for key, row in rows if len(row) > HEAD and row[:8] < oldest)
+
+        write = self._environment.write
+        return sum(write(partial(work, keys=keys)) for keys in self.scan(prefix))
 
     def _chunks(self, work: Callable[..., int], count: int) -> int:
         write = self._environment.write
@@ -329,6 +346,10 @@ class LmdbStore:
         # Last: marks without rows only cost a look, rows without marks could never be taken back.
         self._environment.write(lambda txn: int(txn.delete(_marks_key(prefix))))
         return gone
+
+    def size(self) -> int | None:
+        # A data file does not shrink, but has holes on disk.
+        return Path(self._environment.path, "data.mdb").stat().st_blocks * 512
 
     def close(self) -> None:
         if self._closed:

@@ -58,8 +58,9 @@ if TYPE_CHECKING:
 
 _DEAD = 24 * 3600.0  # seconds after which a publisher that left its mark is taken for killed
 _ROUNDS = 50
+_TOLD = 20_000  # rows put between two calls of `wrote`
 
-Wrote = Callable[[Iterable[bytes]], None]
+Wrote = Callable[[Sequence[bytes]], None]
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +166,11 @@ class _Mark(NamedTuple):
         return f"{self.partition}\0{self.state}:{self.version}:{self.token}"
 
 
+def marked(store: OnlineStore, space: KeySpace) -> set[str]:
+    """The partitions of which rows may stand online."""
+    return {_Mark.parse(field).partition for field in store.marks(space.prefix)}
+
+
 def publish(
     source: Source,
     store: OnlineStore,
@@ -185,7 +191,7 @@ def publish(
     now
         Rows dated later are held back; the present moment by default.
     wrote
-        Told the keys that were written, for caches.
+        Told the keys of rows just put, every 20,000 of them: for caches, and to show progress.
 
     Raises
     ------
@@ -255,11 +261,14 @@ class _Publisher:
         )
 
     def _put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
-        written = self._store.put(rows)
-        self._tell(key for key, _ in rows)
+        written = 0
+        for first in range(0, len(rows), _TOLD):
+            part = rows[first : first + _TOLD]
+            written += self._store.put(part)
+            self._tell([key for key, _ in part])
         return written
 
-    def _tell(self, keys: Iterable[bytes]) -> None:
+    def _tell(self, keys: Sequence[bytes]) -> None:
         if self._wrote is not None:
             self._wrote(keys)
 
@@ -363,7 +372,7 @@ class _Publisher:
         puts, swaps = self._repairs(doubtful, version)
         self._put(puts)
         self._store.replace(swaps)
-        self._tell(key for key, _, _ in swaps)
+        self._tell([key for key, _, _ in swaps])
         return not puts and not swaps and len(self._marked) == marked
 
     def _repairs(
@@ -372,7 +381,7 @@ class _Publisher:
         """Rows to put and rows to replace, their homes marked."""
         names, stored, table = self._compared(doubtful, version)
         wanted = dict(self._encoded(table, version))
-        puts, swaps = [], []
+        puts, swaps, right = [], [], []
         commit, nothing = sortable(version), tombstone(version)
         for name, old in zip(names, stored, strict=True):
             new = wanted.get(name, nothing)
@@ -381,13 +390,15 @@ class _Publisher:
                     continue
                 puts.append((name, new))
             elif old[16:24] > commit or (old[:16] == new[:16] and old[24:] == new[24:]):
-                continue  # a later version's, or right
+                right.append(name)  # or a later version's
+                continue
             else:
                 swaps.append((name, old, new))
             self._settled[name] = new is nothing
         # Also of rows that stand there already: what one has looked at, nobody looks at again.
         homes: list[Any] = table.column("partition").unique().to_pylist()
         self._mark(homes, version)
+        self._tell(right)  # whoever put it may have been killed before telling
         return puts, swaps
 
     def _compared(
@@ -400,7 +411,7 @@ class _Publisher:
         else:
             keys = doubtful.to_arrow()
             names = encode_keys(self._space, keys, source.keys)
-        stored = self._store.get(names)
+        stored = self._store.look(names)
         # What is online was due by the clock of whoever put it, if not by ours.
         due = max((value for value in stored if value and len(value) > HEAD), default=None)
         until = max(self._now, instant(event_micros(due))) if due else self._now

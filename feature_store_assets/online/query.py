@@ -4,7 +4,7 @@ Preparing takes the applied declarations; asking is a few microseconds beside th
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -19,8 +19,9 @@ from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
 from feature_store_assets.online.answer import Found, Output
 from feature_store_assets.online.cache import Rows, Stale
+from feature_store_assets.online.joined import entity_part, split
 from feature_store_assets.online.read import Reader
-from feature_store_assets.online.row import KeySpace, RowCodec, micros
+from feature_store_assets.online.row import HEAD, KeySpace, RowCodec, micros
 
 # How a request value of each type is written in Python.
 _WANTED: Mapping[str, str] = {
@@ -97,6 +98,8 @@ class Query:
         The names in the answer where some are computed.
     defaults
         What stands in place of None, by name in the answer.
+    joined
+        Where the parts stand joined under one key per entity, if they do.
     """
 
     def __init__(
@@ -108,8 +111,10 @@ class Query:
         request: Mapping[str, str] = MappingProxyType({}),
         shown: Sequence[str] = (),
         defaults: Mapping[str, Any] = MappingProxyType({}),
+        joined: KeySpace | None = None,
     ) -> None:
         self.owner = owner
+        self._joined = joined
         self.parts = tuple(parts)
         self.request = request
         self._computed = computed
@@ -171,7 +176,13 @@ class Query:
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
         asking = self._asking(entity_ids)
-        answer = self._found(asking, rows.get(asking.keys), at)
+        looks = self._looks(asking)
+        keys = next(looks)
+        try:
+            while True:
+                keys = looks.send(rows.get(keys))
+        except StopIteration as done:
+            answer = self._found(asking, done.value, at)
         return self._shaped(answer, entity_ids, asking, status=status, output=output)
 
     async def ask_async(
@@ -190,13 +201,53 @@ class Query:
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
         asking = self._asking(entity_ids)
-        answer = self._found(asking, await rows.aget(asking.keys), at)
+        answer = self._found(asking, await self._looked(asking, rows), at)
         return self._shaped(answer, entity_ids, asking, status=status, output=output)
 
     async def find(self, rows: Rows, entity_ids: Sequence[Any], at: datetime | None) -> Found:
         """Read the features of entities as a server gives them on."""
         asking = self._asking(entity_ids)
-        return self._found(asking, await rows.aget(asking.keys), at)
+        return self._found(asking, await self._looked(asking, rows), at)
+
+    async def _looked(self, asking: _Asking, rows: Rows) -> list[bytes | None]:
+        if self._joined is None:
+            return await rows.aget(asking.keys)
+        looks = self._looks(asking)
+        keys = next(looks)
+        while True:
+            values = await rows.aget(keys)
+            try:
+                keys = looks.send(values)
+            except StopIteration as done:
+                found: list[bytes | None] = done.value
+                return found
+
+    def _looks(
+        self, asking: _Asking
+    ) -> Generator[list[bytes], list[bytes | None], list[bytes | None]]:
+        """The keys to look up, one list after the other; at last all values, part after part."""
+        if self._joined is None:
+            return (yield asking.keys)
+        keys, count = asking.keys, asking.entities
+        found = yield [self._joined.prefix + entity_part(key) for key in keys[:count]]
+        values: list[bytes | None] = [None] * len(keys)
+        alone: list[int] = []
+        for at, value in enumerate(found):
+            if value is None or len(value) <= HEAD:
+                alone.extend(range(at, len(keys), count))
+            else:
+                values[at::count] = split(value, len(self.parts))
+        stale = type(found) is Stale
+        if alone:
+            more = yield [keys[at] for at in alone]
+            for at, value in zip(alone, more, strict=True):
+                values[at] = value
+            stale = stale or type(more) is Stale
+        return Stale(values) if stale else values
+
+    def keys(self, entity_ids: Sequence[Any]) -> list[bytes]:
+        """The store's keys of entities, group after group."""
+        return self._asking(entity_ids).keys
 
     def _is_direct(self, entity_ids: Sequence[Any], *, status: bool, output: Output) -> bool:
         if self._direct is None or status or output != "dicts" or not entity_ids:

@@ -1,27 +1,41 @@
 """The online store on Redis or Valkey: one server, Sentinel or Cluster."""
 
 import asyncio
+import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property, partial
 from hashlib import sha1, sha256
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
+from feature_store_assets.errors import OnlineStoreUnavailable
 from feature_store_assets.online.coalesce import Coalescer
 from feature_store_assets.online.connection import (
     Patience,
     async_client,
     client,
     is_cluster,
+    passing,
     unavailable,
 )
 
 _READ = 10_000  # keys per MGET
-_WRITE = 1_000  # rows per call of a server-side function, which blocks the server meanwhile
-# Writing waits for a restarted server; reading must not.
-_WRITING = Patience(timeout=5.0, retries=6, longest_pause=0.5)
+_WRITE = 1_000  # rows that are sent together, and sent again together
+_CALL = 100  # of them per call of a server-side function, which blocks the server meanwhile
+# Writing is tried again by this module, not by the client: a cursor of SCAN, say, means nothing to
+# the server that comes after a restart.
+_WRITING = Patience(timeout=5.0, retries=0)
+_WAITED_OUT = 15.0  # seconds that a server which answered before may be away
+_PAUSE = 0.5
+_CONFIRMED = 500  # milliseconds that a replica may take to confirm what was written
+_UNCONFIRMED = 10.0  # seconds for which one that did not is not asked again
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 # Strings are never compared with < here: Lua does that by the server's locale. Four numbers of
 # six bytes each are exact as Lua numbers and hold the triple.
 _FUNCTIONS = """
@@ -66,10 +80,33 @@ local function replace(keys, values)
   end
   return written
 end
+
+local function remove(keys)
+  local removed = 0
+  for _, key in ipairs(keys) do
+    removed = removed + redis.call('UNLINK', key)
+  end
+  return removed
+end
+
+local function expire(keys, values)
+  local removed = 0
+  for i, key in ipairs(keys) do
+    local old = redis.call('GETRANGE', key, 0, 26)
+    if #old > 26 then
+      local a1, a2 = struct.unpack('>I4I4', old)
+      local b1, b2 = struct.unpack('>I4I4', values[i])
+      if a1 < b1 or (a1 == b1 and a2 < b2) then
+        removed = removed + redis.call('UNLINK', key)
+      end
+    end
+  end
+  return removed
+end
 """
 # The code's own hash in its names: processes of an older release call theirs at the same time.
 _TAG = sha256(_FUNCTIONS.encode()).hexdigest()[:12]
-_NAMES = ("put", "replace")
+_NAMES = ("put", "replace", "remove", "expire")
 _LIBRARY = f"#!lua name=feature_store_assets_{_TAG}\n{_FUNCTIONS}" + "".join(
     f"redis.register_function('fsa_{name}_{_TAG}', {name})\n" for name in _NAMES
 )
@@ -91,7 +128,11 @@ class RedisStore:
     def __init__(self, uri: str, patience: Patience | None = None) -> None:
         self._uri = uri
         self._cluster = is_cluster(uri)
+        self._replicated = self._cluster or uri.startswith("redis+sentinel://")
+        self._answered = False
         self._scripted = False
+        # When each node's replicas are asked to confirm again.
+        self._asked_again: dict[str, float] = {}
         self._reading = patience or Patience()
         self._loops: dict[asyncio.AbstractEventLoop, _Awaited] = {}
         if not self._cluster:
@@ -148,57 +189,107 @@ class RedisStore:
             awaited = self._loops[loop] = _Awaited(self._uri, self._reading, self._errors)
         return await awaited.look_ups.get(keys)
 
+    def look(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        found: list[bytes | None] = []
+        for first in range(0, len(keys), _READ):
+            mget = self._redis.mget_nonatomic if self._cluster else self._redis.mget
+            found += self._patiently(partial(mget, keys[first : first + _READ]))
+        return found
+
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         return self._call("put", [(key, (value,)) for key, value in rows])
 
     def replace(self, rows: Sequence[tuple[bytes, bytes, bytes]]) -> int:
         return self._call("replace", [(key, (old[:16], new)) for key, old, new in rows])
 
-    def _call(self, name: str, rows: list[tuple[bytes, tuple[bytes, ...]]]) -> int:
-        written = 0
-        with self._mapped():
-            for first in range(0, len(rows), _WRITE):
-                chunk = rows[first : first + _WRITE]
-                # In a cluster the keys of one call share a slot.
-                parts = self._by_slot(chunk) if self._cluster else [chunk]
-                calls = [
-                    (
-                        len(part),
-                        *(key for key, _ in part),
-                        *(value for _, values in part for value in values),
-                    )
-                    for part in parts
-                ]
-                written += sum(self._run(name, calls))
-        return written
+    def remove(self, keys: Sequence[bytes]) -> int:
+        return self._call("remove", [(key, ()) for key in keys])
 
-    def _by_slot(self, rows: Iterable[tuple[bytes, Any]]) -> Iterable[list[tuple[bytes, Any]]]:
+    def expire(self, prefix: bytes, oldest: bytes) -> int:
+        values = (oldest,)
+        return sum(
+            self._call("expire", [(key, values) for key in keys]) for keys in self.scan(prefix)
+        )
+
+    def _call(self, name: str, rows: list[tuple[bytes, tuple[bytes, ...]]]) -> int:
+        changed = 0
+        for first in range(0, len(rows), _WRITE):
+            part = rows[first : first + _WRITE]
+            changed += self._patiently(partial(self._run, name, part))
+        return changed
+
+    def _patiently(self, work: Callable[[], _T]) -> _T:
+        """Work that is done again while the server is away, if it has answered before."""
+        from tenacity import (
+            Retrying,
+            retry_if_exception,
+            stop_after_delay,
+            wait_random_exponential,
+        )
+
+        with self._mapped():
+            if self._answered:
+                again = Retrying(
+                    stop=stop_after_delay(_WAITED_OUT),
+                    wait=wait_random_exponential(multiplier=0.05, max=_PAUSE),
+                    retry=retry_if_exception(self._passes),
+                    reraise=True,
+                )
+                return again(work)
+            answer = work()
+            self._answered = True
+            return answer
+
+    def _passes(self, error: BaseException) -> bool:
+        """Whether an error is one of a restart or fail-over; a Cluster is looked at anew then."""
+        passes = passing(error)
+        if passes and self._cluster:
+            with suppress(*self._errors):
+                self._redis.nodes_manager.initialize()
+        return passes
+
+    def _parts(self, rows: Sequence[tuple[bytes, Any]]) -> Iterable[Sequence[tuple[bytes, Any]]]:
+        """Rows by call; in a Cluster the keys of one call share a slot."""
+        if not self._cluster:
+            return [rows[first : first + _CALL] for first in range(0, len(rows), _CALL)]
         slots: dict[int, list[tuple[bytes, Any]]] = {}
         for row in rows:
             slots.setdefault(self._redis.keyslot(row[0]), []).append(row)
         return slots.values()
 
-    def _run(self, name: str, calls: Sequence[tuple[Any, ...]]) -> list[int]:
+    def _run(self, name: str, rows: Sequence[tuple[bytes, tuple[bytes, ...]]]) -> int:
         """Call a function of ours, loading it first where the server does not know it."""
         from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+
+        calls = [
+            (
+                len(part),
+                *(key for key, _ in part),
+                *(value for _, values in part for value in values),
+            )
+            for part in self._parts(rows)
+        ]
+
+        def send(command: str, code: str) -> int:
+            return sum(self._send([(call[1], (command, code, *call)) for call in calls]))
 
         if not self._scripted:
             function = f"fsa_{name}_{_TAG}"
             try:
-                return self._send("FCALL", function, calls)
+                return send("FCALL", function)
             except NoPermissionError:
                 self._scripted = True
             except ResponseError as error:
                 self._scripted = not self._loaded(error)
             if not self._scripted:
-                return self._send("FCALL", function, calls)
+                return send("FCALL", function)
         script = _SCRIPTS[name]
         digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
         try:
-            return self._send("EVALSHA", digest, calls)
+            return send("EVALSHA", digest)
         except NoScriptError:
             self._redis.script_load(script)
-            return self._send("EVALSHA", digest, calls)
+            return send("EVALSHA", digest)
 
     def _loaded(self, error: Exception) -> bool:
         """Load the function library after a failed call; False where that cannot be."""
@@ -219,48 +310,113 @@ class RedisStore:
             raise
         return True
 
-    def _send(self, command: str, code: str, calls: Sequence[tuple[Any, ...]]) -> list[int]:
+    def _send(self, commands: Sequence[tuple[bytes, tuple[Any, ...]]]) -> list[Any]:
+        """Send writes in one go, each to where its key is; their answers, by server."""
         if not self._cluster:
-            return [self._redis.execute_command(command, code, *call) for call in calls]
-        cluster = self._redis
-        with cluster.pipeline() as pipe:
-            for call in calls:
-                node = cluster.get_node_from_key(call[1])
-                pipe.execute_command(command, code, *call, target_nodes=[node])
-            return list(pipe.execute())
+            return self._pipelined("", self._redis, [command for _, command in commands])
+        cluster, nodes = self._redis, dict[str, tuple[Any, list[tuple[Any, ...]]]]()
+        for key, command in commands:
+            node = cluster.get_node_from_key(key)
+            nodes.setdefault(node.name, (node, []))[1].append(command)
+        return [
+            answer
+            for name, (node, queued) in nodes.items()
+            for answer in self._pipelined(name, cluster.get_redis_connection(node), queued)
+        ]
+
+    def _pipelined(self, name: str, server: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send writes to one server and have a replica confirm them.
+
+        A primary says that it wrote before its replicas have it. If it died then, rows would be
+        lost of which the publisher, and the marks on another node, say that they stand online.
+        """
+        from redis.exceptions import AskError, MovedError, TryAgainError
+
+        confirm = self._replicated and time.monotonic() >= self._asked_again.get(name, 0.0)
+        # By the same connection: WAIT waits for what its own connection wrote.
+        with server.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            if confirm:
+                pipe.execute_command("WAIT", 1, _CONFIRMED)
+            answers: list[Any] = pipe.execute(raise_on_error=False)
+        if confirm and answers.pop() == 0:
+            _log.warning("No replica confirmed what was written: a fail-over now would lose it.")
+            self._asked_again[name] = time.monotonic() + _UNCONFIRMED
+        for at, answer in enumerate(answers):
+            moving = isinstance(answer, AskError | TryAgainError)
+            if moving and not isinstance(answer, MovedError):
+                answers[at] = self._redis.execute_command(*commands[at])  # the slot is migrating
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
         pattern = re.sub(rb"([\[\]*?^\\-])", rb"\\\1", prefix) + b"*"
-        with self._mapped():
-            keys = self._redis.scan_iter(match=pattern, count=_WRITE)
-            while chunk := list(islice(keys, _WRITE)):
-                yield chunk
+
+        from redis.exceptions import ConnectionError as Broken
+
+        under_way: tuple[set[str], Iterator[bytes]] | None = None
+
+        def go_on() -> list[bytes]:
+            nonlocal under_way
+            servers, keys = under_way or (
+                self._servers(),
+                self._redis.scan_iter(match=pattern, count=_WRITE),
+            )
+            under_way = None  # after an error, from the beginning
+            chunk = list(islice(keys, _WRITE))
+            if self._servers() != servers:  # by a connection that was mended silently
+                raise Broken("it was restarted")
+            under_way = servers, keys
+            return chunk
+
+        while chunk := self._patiently(go_on):
+            yield chunk
+
+    def _servers(self) -> set[str]:
+        """What tells a server from the one that follows it."""
+        if not self._cluster:
+            return {self._redis.info("server")["run_id"]}
+        told = self._redis.info("server", target_nodes=self._redis.PRIMARIES)
+        # Of one primary, its own answer; of several, theirs by name.
+        return {each["run_id"] for each in ([told] if "run_id" in told else told.values())}
 
     def marks(self, name: bytes) -> dict[str, float]:
-        with self._mapped():
-            stored = self._redis.hgetall(_marks_key(name))
+        stored = self._patiently(lambda: self._redis.hgetall(_marks_key(name)))
         return {field.decode(): float(value) for field, value in stored.items()}
 
     def mark(self, name: bytes, fields: Mapping[str, float]) -> None:
         if fields:
-            with self._mapped():
-                self._redis.hset(_marks_key(name), mapping=dict(fields))
+            self._mark("HSET", name, *(part for field in fields.items() for part in field))
 
     def unmark(self, name: bytes, fields: Iterable[str]) -> None:
         gone = list(fields)
         if gone:
-            with self._mapped():
-                self._redis.hdel(_marks_key(name), *gone)
+            self._mark("HDEL", name, *gone)
+
+    def _mark(self, command: str, name: bytes, *fields: Any) -> None:
+        key = _marks_key(name)
+        self._patiently(lambda: self._send([(key, (command, key, *fields))]))
 
     def delete(self, prefix: bytes) -> int:
-        gone = 0
-        for keys in self.scan(prefix):
-            with self._mapped():
-                gone += self._redis.unlink(*keys)
+        gone = sum(self.remove(keys) for keys in self.scan(prefix))
         # Last: marks without rows only cost a look, rows without marks could never be taken back.
-        with self._mapped():
-            self._redis.unlink(_marks_key(prefix))
+        self.remove([_marks_key(prefix)])
         return gone
+
+    def size(self) -> int | None:
+        from redis.exceptions import NoPermissionError
+
+        try:
+            with self._mapped():
+                told = self._reader.info("memory")
+        except OnlineStoreUnavailable as error:
+            if isinstance(error.__cause__, NoPermissionError):
+                return None
+            raise
+        servers = told.values() if self._cluster else [told]
+        return sum(int(each["used_memory"]) for each in servers)
 
     def close(self) -> None:
         for name in ("_redis", "_reader"):

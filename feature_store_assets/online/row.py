@@ -100,9 +100,9 @@ def _of_version(group: str, version: int) -> bytes:
     return b"fs:%b:%d:" % (safe, version)
 
 
-def pointer(group: "FeatureGroup") -> bytes:
-    """The key under which the number of a group's current generation stands, as a tombstone."""
-    return _of_version(group.name, group.version) + b"generation"
+def version_prefix(group: "FeatureGroup") -> bytes:
+    """What the keys of a group's version begin with, whatever their generation."""
+    return _of_version(group.name, group.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One feature group as Dagster assets: the group itself, and its online copy."""
 
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -22,6 +23,7 @@ from feature_store_assets.store import FeatureStore
 
 OpenStore = Callable[[], FeatureStore]
 _ONLINE = "online"
+_SAID = 10.0  # seconds between two lines on how far a publish is
 
 
 def group_asset(
@@ -194,12 +196,24 @@ def online_asset(group: FeatureGroup, open_store: OpenStore) -> dg.AssetsDefinit
     )
     def publish(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         keys = list(context.partition_keys) if definition is not None else [ALL]
+        began = said = time.monotonic()
+        rows = 0
+
+        def told(put: int) -> None:
+            nonlocal rows, said
+            rows += put
+            if time.monotonic() - said > _SAID:
+                said = time.monotonic()
+                context.log.info(f"Publishing {group.name}: {rows} rows so far.")
+
         with open_store() as store:
             applied = store.applied.group(group.name, group.version)
-            done = store.publish(applied, keys)
+            done = store.publish(applied, keys, told=told)
+        seconds = time.monotonic() - began
         context.log.info(
-            f"Published {len(keys)} partition(s) of {group.name}: {done.written} rows written, "
-            f"{done.older} skipped as older, {done.taken_back} taken back."
+            f"Published {len(keys)} partition(s) of {group.name} in {seconds:.1f} s: "
+            f"{done.written} rows written, {done.older} skipped as older, "
+            f"{done.taken_back} taken back."
         )
         return dg.MaterializeResult(
             metadata={
@@ -208,6 +222,8 @@ def online_asset(group: FeatureGroup, open_store: OpenStore) -> dg.AssetsDefinit
                 "rows_taken_back": done.taken_back,
                 "tombstones": done.tombstones,
                 "rows_held_back": done.held_back,
+                "rows_per_second": (done.written + done.older) / seconds,
+                "seconds": seconds,
                 "table_version": done.version,
             }
         )

@@ -70,7 +70,7 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
 
 
 def retention_job(groups: Sequence[FeatureGroup], open_store: OpenStore) -> dg.JobDefinition:
-    """Return the job that removes partitions older than their group keeps."""
+    """Return the job that removes what groups need not keep, offline and online."""
 
     @dg.op(name="retain")
     def retain(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
@@ -80,7 +80,16 @@ def retention_job(groups: Sequence[FeatureGroup], open_store: OpenStore) -> dg.J
                 raise GroupNotFound(name, known)
         with open_store() as store:
             for name in config.groups or known:
-                done = _retain(store, known[name], datetime.now(UTC), dry_run=config.dry_run)
+                now = datetime.now(UTC)
+                done = _retain(store, known[name], now, dry_run=config.dry_run)
+                expired = _expire(store, known[name], now, dry_run=config.dry_run)
+                if expired is not None:
+                    context.log.info(f"{name}: removed {expired} expired row(s) online.")
+                    context.log_event(
+                        dg.AssetObservation(
+                            dg.AssetKey([name]), metadata={"online_rows_expired": expired}
+                        )
+                    )
                 if done is None:
                     context.log.info(f"{name} keeps everything.")
                     continue
@@ -97,7 +106,8 @@ def retention_job(groups: Sequence[FeatureGroup], open_store: OpenStore) -> dg.J
 
     @dg.job(
         name="retention_job",
-        description="Remove partitions older than their group's retention. A dry run by default.",
+        description="Remove partitions older than their group's retention, and online rows older "
+        "than its ttl by a day. A dry run by default, which does not count the latter.",
         config=dg.RunConfig(ops={"retain": RetentionConfig()}),
     )
     def job() -> None:
@@ -140,6 +150,18 @@ def _retain(
         "superseded_files": swept,
         "pinned_by": sorted({pin.snapshot for pin in pins}),
     }
+
+
+def _expire(
+    store: FeatureStore, group: FeatureGroup, now: datetime, *, dry_run: bool
+) -> int | None:
+    """Remove online rows that are served no more; None where that does not apply.
+
+    A dry run does not count them: it would read the whole online store.
+    """
+    if dry_run or not group.online or group.ttl is None:
+        return None
+    return store.serving.expire(store.applied.group(group.name, group.version), now)
 
 
 def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:

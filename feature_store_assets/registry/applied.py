@@ -188,6 +188,7 @@ class Applied:
             {} if view is None else {name: kind for name, kind in view.request if name in inputs},
             computed,
             view,
+            {} if view is None else {name: it for name, it in view.defaults if name in needed},
         )
 
     def _chosen(self, what: FeatureView | FeatureGroup | Iterable[str]) -> list[Chosen]:
@@ -269,6 +270,7 @@ class Applied:
     ) -> None:
         """Refuse a view over groups or features that are neither applied nor declared beside it."""
         new = {(group.name, group.version): group for group in beside}
+        keys: dict[str, tuple[str, ...]] = {}
         for selection in view.selections:
             group = new.get((selection.group, selection.version))
             if group is None:
@@ -282,6 +284,13 @@ class Applied:
                 group = FeatureGroup.from_json(json.loads(row["definition"]))
             for stored, _ in selection.features:
                 group.feature(stored)
+            keys[group.name] = group.entity.join_keys
+        if view.precompute and len(set(keys.values())) > 1:
+            listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in keys.items())
+            raise DeclarationError(
+                f"View '{view.name}' cannot be precomputed: its groups have different join keys "
+                f"({listed}). Leave precompute=True out."
+            )
 
 
 def _successor(row: Any | None, group: FeatureGroup) -> FeatureGroup:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.request import RequestFeature
     from feature_store_assets.declaration.view import FeatureView
@@ -37,6 +39,8 @@ class Asked:
         The computed features.
     view
         The view that they are of, if it is one.
+    defaults
+        What stands in place of null, by name in the answer.
     """
 
     owner: str
@@ -45,6 +49,7 @@ class Asked:
     request: dict[str, str]
     computed: tuple[RequestFeature, ...]
     view: FeatureView | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def columns(self, *, full_names: bool) -> dict[str, str]:
         """Return the columns of a training set by the names in the answer, hidden inputs too."""

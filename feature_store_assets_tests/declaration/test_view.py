@@ -82,6 +82,32 @@ SIZE = RequestFeature("size", "int64", functions.letters)
 DELAY = DELAYS["mean"].rename({"mean": "delay"})
 
 
+def test_defaults_and_precompute_come_back_from_the_json() -> None:
+    view = FeatureView("v", [A["x", "y"]], defaults={"y": 0, "x": -1}, precompute=True)
+    assert view.defaults == (("x", -1), ("y", 0))
+    stored = json.loads(canonical(view.to_json()))
+    assert FeatureView.from_json(stored) == view
+    assert FeatureView.from_json(stored).hash == view.hash
+    assert view.hash != FeatureView("v", [A["x", "y"]]).hash
+
+
+@pytest.mark.parametrize(
+    ("defaults", "message"),
+    [
+        ({"z": 0}, "No feature is named 'z'"),
+        ({"x": "none"}, "'x' of view 'v' is int64; its default 'none' is not"),
+        ({"x": 1.5}, "int64"),
+        ({"x": True}, "int64"),
+        ({"x": None}, "a number, a string or a bool"),
+        ({"x": [1]}, "a number, a string or a bool"),
+        ({"x": float("nan")}, "a number, a string or a bool"),
+    ],
+)
+def test_defaults_that_cannot_be_are_refused(defaults: dict[str, Any], message: str) -> None:
+    with pytest.raises((DeclarationError, FeatureNotFound), match=message):
+        FeatureView("v", [A["x"]], defaults=defaults)
+
+
 def test_computed_features_follow_the_stored_ones() -> None:
     view = FeatureView("v", [DELAY], request={"distance": float}, computed=[NEAR])
     assert view.feature_names == ["delay", "near"]

@@ -177,6 +177,12 @@ def test_dropping_proves_files_gone_but_for_pins(table: OfflineTable) -> None:
         table.read(version=pinned)
 
 
+def test_a_version_that_the_table_has_not_reached_cannot_be_read(table: OfflineTable) -> None:
+    newest = write_day(table, 0, x=1).version
+    with pytest.raises(VersionExpired, match=f"version {newest + 2}"):
+        table.rows(version=newest + 2)
+
+
 def test_sweeping_keeps_live_recent_and_pinned_files(table: OfflineTable) -> None:
     pinned = write_day(table, 0, x=1).version
     write_day(table, 0, x=2)

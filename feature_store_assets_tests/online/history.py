@@ -1,5 +1,6 @@
 """A small versioned table in memory, and publishers that go on one operation at a time."""
 
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,9 @@ class History:
     def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
         return _table(self._chosen(version, partitions)).drop_columns(["value"])
 
+    def partitions(self) -> list[str]:
+        return sorted(name for name, rows in self.versions[-1].items() if rows)
+
     def answer(self, until: datetime) -> dict[int, tuple[datetime, int]]:
         """What a store must hold: the newest row of each key."""
         table = self.newest(version=self.version(), until=until)
@@ -96,10 +100,30 @@ def _table(rows: Iterable[tuple[int, int, int, int, str]]) -> pa.Table:
     )
 
 
-def online(store: OnlineStore, ids: Iterable[int]) -> dict[int, tuple[datetime, int]]:
+def changed(rolls: random.Random, history: History, partition: str, keys: int) -> Rows:
+    """The partition's rows after a random correction, removal, addition or change of date."""
+    versions = history.versions
+    taken = {row for name, others in versions[-1].items() if name != partition for row in others}
+    if rolls.random() < 0.5:
+        # Rows of the past come back, too.
+        rows = rolls.choice(versions).get(partition, {})
+        return {row: value for row, value in rows.items() if row not in taken}
+    rows = dict(versions[-1].get(partition, {}))
+    for _ in range(rolls.choice((1, 1, 2, 3))):
+        row = (rolls.randrange(keys), rolls.randint(6, 9), 1)
+        if row in rows and rolls.random() < 0.6:
+            del rows[row]
+        elif row not in taken:
+            rows[row] = rolls.randrange(1000)
+    return rows
+
+
+def online(
+    store: OnlineStore, ids: Iterable[int], space: KeySpace = SPACE
+) -> dict[int, tuple[datetime, int]]:
     """What a store holds, tombstones left out."""
     ids, decode = list(ids), RowCodec(History.features).decoder(["value"])
-    values = zip(ids, store.get(SPACE.keys(ids)), strict=True)
+    values = zip(ids, store.get(space.keys(ids)), strict=True)
     return {
         key: (instant(event_micros(value)), decode(value)[0])
         for key, value in values
@@ -138,12 +162,20 @@ class Watched:
     def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
         return self._history.rows(version=version, partitions=partitions)
 
+    def partitions(self) -> list[str]:
+        self._give("partitions")
+        return self._history.partitions()
+
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
         self._give("get")
         return self._store.get(keys)
 
     async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return await self._store.aget(keys)
+
+    def look(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self._give("look")
+        return self._store.look(keys)
 
     def put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
         half = len(rows) // 2
@@ -179,8 +211,20 @@ class Watched:
         self._give("unmark")
         self._store.unmark(name, fields)
 
+    def remove(self, keys: Sequence[bytes]) -> int:
+        self._give("remove")
+        return self._store.remove(keys)
+
+    def expire(self, prefix: bytes, oldest: bytes) -> int:
+        self._give("expire")
+        return self._store.expire(prefix, oldest)
+
     def delete(self, prefix: bytes) -> int:
+        self._give("delete")
         return self._store.delete(prefix)
+
+    def size(self) -> int | None:
+        return self._store.size()
 
     def close(self) -> None:
         self._store.close()

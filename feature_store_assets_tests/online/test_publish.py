@@ -12,9 +12,9 @@ from feature_store_assets_tests.online.history import (
     SPACE,
     Give,
     History,
-    Rows,
     Stepped,
     Watched,
+    changed,
     day,
     online,
 )
@@ -189,24 +189,6 @@ def test_a_table_that_never_rests_is_given_up_with_an_error(
     go(history, store, "p0")
     go(history, store, "p1")
     assert follows(store, history)
-
-
-def changed(rolls: random.Random, history: History, partition: str, keys: int) -> Rows:
-    """The partition's rows after a random correction, removal, addition or change of date."""
-    versions = history.versions
-    taken = {row for name, others in versions[-1].items() if name != partition for row in others}
-    if rolls.random() < 0.5:
-        # Rows of the past come back, too.
-        rows = rolls.choice(versions).get(partition, {})
-        return {row: value for row, value in rows.items() if row not in taken}
-    rows = dict(versions[-1].get(partition, {}))
-    for _ in range(rolls.choice((1, 1, 2, 3))):
-        row = (rolls.randrange(keys), rolls.randint(6, 9), 1)
-        if row in rows and rolls.random() < 0.6:
-            del rows[row]
-        elif row not in taken:
-            rows[row] = rolls.randrange(1000)
-    return rows
 
 
 def interleave(seed: int, store: OnlineStore) -> None:  # noqa: C901 - one race, told in order

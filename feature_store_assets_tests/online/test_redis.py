@@ -1,6 +1,8 @@
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ def uses(store: OnlineStore) -> None:
     assert store.put([(key, row(2)) for key in keys]) == 300
     assert store.put([(key, row(1)) for key in keys]) == 0
     assert store.replace([(key, row(2), tombstone(3)) for key in keys[:100]]) == 100
-    assert store.get(keys) == [tombstone(3)] * 100 + [row(2)] * 200
+    assert store.get(keys) == store.look(keys) == [tombstone(3)] * 100 + [row(2)] * 200
+    assert store.expire(SPACE.prefix, sortable(2)) == store.remove([SPACE.key("absent")]) == 0
     store.mark(SPACE.prefix, {"p": 1.0})
     assert store.marks(SPACE.prefix) == {"p": 1.0}
     store.unmark(SPACE.prefix, ["p"])
@@ -96,6 +99,150 @@ def test_an_unreachable_server_fails_at_first_use_within_a_second(scheme: str) -
     assert "secret_person" not in text
     assert isinstance(caught.value, ConnectionError)
     store.close()
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
+def test_writing_to_a_server_that_was_never_there_fails_as_soon(scheme: str) -> None:
+    store = open_store(f"{scheme}://127.0.0.1:{free_port()}/0")
+    writes: list[Callable[[], object]] = [
+        lambda: store.put([(SPACE.key(1), row(1))]),
+        lambda: store.look([SPACE.key(1)]),
+        lambda: store.marks(SPACE.prefix),
+        lambda: list(store.scan(SPACE.prefix)),
+    ]
+    for write in writes:
+        start = time.monotonic()
+        with pytest.raises(OnlineStoreUnavailable, match="does not answer"):
+            write()
+        assert time.monotonic() - start < 2
+    store.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator["Restarted"]:
+    restarted = Restarted(tmp_path)
+    with restarted.running:
+        yield restarted
+
+
+class Restarted:
+    """A server that keeps what it wrote, and comes back on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self.port = folder, free_port()
+        self.running = ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        keep = ["--appendonly", "yes", "--appendfsync", "always"]
+        self.running.enter_context(tcp_server(self._folder, *keep, port=self.port))
+
+    def stop(self) -> None:
+        self.running.close()  # by SIGKILL
+
+
+def test_writing_waits_out_a_restarted_server(kept: Restarted) -> None:
+    store = open_store(f"redis://127.0.0.1:{kept.port}")
+    rows = [(SPACE.key(number), row(2)) for number in range(2_500)]
+    keys = [key for key, _ in rows]
+    store.put([(key, row(1)) for key in keys])
+    store.mark(SPACE.prefix, {"p": 1.0})
+    works: list[tuple[Callable[[], object], object]] = [
+        (lambda: store.put(rows), 2_500),
+        (lambda: store.look(keys), [row(2)] * 2_500),
+        (lambda: store.replace([(keys[0], row(2), tombstone(3))]), 1),
+        (lambda: store.mark(SPACE.prefix, {"q": 2.0}), None),
+        (lambda: store.marks(SPACE.prefix), {"p": 1.0, "q": 2.0}),
+        (lambda: store.unmark(SPACE.prefix, ["q"]), None),
+        (lambda: store.remove(keys[:10]), 10),
+        (lambda: store.expire(SPACE.prefix, sortable(2)), 0),
+        (lambda: store.delete(SPACE.prefix), 2_490),
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        for work, expected in works:
+            kept.stop()
+            waiting = pool.submit(work)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.1)
+            kept.start()
+            assert waiting.result(15) == expected
+    store.close()
+
+
+def test_reading_does_not_wait_for_a_restarted_server(kept: Restarted) -> None:
+    store = open_store(f"redis://127.0.0.1:{kept.port}")
+    store.put([(SPACE.key(1), row(1))])
+    kept.stop()
+    start = time.monotonic()
+    with pytest.raises(OnlineStoreUnavailable):
+        store.get([SPACE.key(1)])
+    assert time.monotonic() - start < 2
+    store.close()
+
+
+def test_a_server_that_stays_away_is_given_up(
+    kept: Restarted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feature_store_assets.online.redis._WAITED_OUT", 0.5)
+    store = open_store(f"redis://127.0.0.1:{kept.port}")
+    store.put([(SPACE.key(1), row(1))])
+    kept.stop()
+    with pytest.raises(OnlineStoreUnavailable):
+        store.put([(SPACE.key(1), row(2))])
+    store.close()
+
+
+def test_a_scan_begins_anew_where_the_server_was_restarted(kept: Restarted) -> None:
+    store = open_store(f"redis://127.0.0.1:{kept.port}")
+    keys = {SPACE.key(number) for number in range(3_000)}
+    store.put([(key, row(1)) for key in keys])
+    chunks = store.scan(SPACE.prefix)
+    found = set(next(chunks))
+    assert found < keys
+    kept.stop()
+    kept.start()
+    for chunk in chunks:
+        found.update(chunk)
+    assert found == keys
+    store.close()
+
+
+def test_a_refusal_is_told_at_once(guarded: tuple[str, Any]) -> None:
+    uri, admin = guarded
+    store = open_store(uri)
+    store.put([(SPACE.key(1), row(1))])
+    for refusal in (["-script", "-eval", "-evalsha"], ["resetpass", ">other"]):
+        admin.execute_command("ACL", "SETUSER", "app", *refusal)
+        admin.execute_command("CLIENT", "KILL", "USER", "app")
+        start = time.monotonic()
+        with pytest.raises(OnlineStoreUnavailable):
+            store.put([(SPACE.key(1), row(2))])
+        assert time.monotonic() - start < 2
+    store.close()
+
+
+def test_a_slot_that_migrates_is_written_where_it_goes(tmp_path: Path) -> None:
+    with cluster(tmp_path) as uri:
+        store, key = open_store(uri), SPACE.key(1)
+        nodes: dict[bool, Any] = {}
+        client = redis.cluster.RedisCluster(host="127.0.0.1", port=int(uri.rpartition(":")[2]))
+        slot = client.keyslot(key)
+        for node in client.get_primaries():
+            server = client.get_redis_connection(node)
+            nodes[node == client.get_node_from_key(key.decode())] = server
+        names = {
+            own: server.execute_command("CLUSTER", "MYID").decode() for own, server in nodes.items()
+        }
+        store.put([(SPACE.key(2), row(1))])
+        nodes[False].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[True])
+        nodes[True].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[False])
+        assert store.put([(key, row(1))]) == 1
+        for own in (False, True):
+            nodes[own].execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[False])
+        assert store.get([key]) == [row(1)]
+        assert store.put([(key, row(2))]) == 1
+        client.close()
+        store.close()
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:

@@ -111,6 +111,61 @@ def test_delete_removes_one_generation_and_its_marks_only(store: OnlineStore) ->
     assert [len(store.marks(space.prefix)) for space in spaces] == [0, 1, 1, 0]
 
 
+def test_look_reads_as_get_does(store: OnlineStore) -> None:
+    rows = [(SPACE.key(number), row(number, 0, 0)) for number in range(10_500)]
+    store.put(rows)
+    absent = KeySpace("t", 1, 0).key(1)
+    assert store.look([absent, *(key for key, _ in rows)]) == [None, *(row for _, row in rows)]
+    assert store.look([]) == []
+
+
+def test_remove_tells_how_many_rows_and_tombstones_were_there(store: OnlineStore) -> None:
+    keys = [SPACE.key(number) for number in range(2_500)]
+    store.put([(key, row(1, 1, 1)) for key in keys])
+    store.replace([(keys[0], row(1, 1, 1), tombstone(2))])
+    assert store.remove([*keys[:2_400], SPACE.key("never there"), keys[0]]) == 2_400
+    assert store.get(keys) == [None] * 2_400 + [row(1, 1, 1)] * 100
+    assert store.remove(keys[:2_400]) == store.remove([]) == 0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(st.lists(NUMBERS, min_size=1, max_size=6), NUMBERS)
+def test_expire_removes_the_rows_of_earlier_event_times(
+    store: OnlineStore, events: list[int], oldest: int
+) -> None:
+    store.delete(SPACE.prefix)
+    keys = [SPACE.key(number) for number in range(len(events))]
+    store.put([(key, row(event, 0, 0)) for key, event in zip(keys, events, strict=True)])
+    assert store.expire(SPACE.prefix, sortable(oldest)) == sum(event < oldest for event in events)
+    left = [row(event, 0, 0) if event >= oldest else None for event in events]
+    assert store.get(keys) == left
+
+
+def test_expire_leaves_tombstones_marks_and_other_groups_alone(store: OnlineStore) -> None:
+    others = [KeySpace("spending", 1, 1).key(1), KeySpace("t", 1, 0).key(1)]
+    store.put([(SPACE.key(number), row(1, 1, 1)) for number in range(2_500)])
+    store.put([(key, row(1, 1, 1)) for key in others])
+    store.replace([(SPACE.key(0), row(1, 1, 1), tombstone(2))])
+    store.mark(SPACE.prefix, {"p": 1.0})
+    assert store.expire(SPACE.prefix, sortable(2)) == 2_499
+    assert store.expire(SPACE.prefix, sortable(2)) == 0
+    assert store.get([SPACE.key(0), *others]) == [tombstone(2), row(1, 1, 1), row(1, 1, 1)]
+    assert store.marks(SPACE.prefix) == {"p": 1.0}
+
+
+def test_a_row_renewed_while_others_expire_stays(store: OnlineStore, uri: str) -> None:
+    keys = [SPACE.key(number) for number in range(3_000)]
+    store.put([(key, row(1, 1, 1)) for key in keys])
+    other = open_store(uri)
+    with ThreadPoolExecutor(1) as pool:
+        expiring = pool.submit(store.expire, SPACE.prefix, sortable(2))
+        for key in keys:
+            other.put([(key, row(2, 1, 1))])
+        expiring.result()
+    assert store.get(keys) == [row(2, 1, 1)] * 3_000
+    other.close()
+
+
 def test_scan_finds_every_key_of_a_prefix(store: OnlineStore) -> None:
     keys = {SPACE.key(number) for number in range(2_500)}
     store.put([(key, row(1, 1, 1)) for key in [*keys, KeySpace("t", 1, 0).key(1)]])

@@ -180,5 +180,9 @@ def test_publishing_reports_what_it_wrote(shop: Shop) -> None:
     event = shop.instance.get_latest_materialization_event(dg.AssetKey(["online", "spending"]))
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["rows_written"].value == 2
+    metadata: Any = {
+        name: each.value for name, each in event.asset_materialization.metadata.items()
+    }
+    assert (metadata["rows_written"], metadata["rows_older"]) == (2, 0)
+    assert metadata["rows_per_second"] == pytest.approx(2 / metadata["seconds"])
     assert shop.served(datetime(2024, 1, 10, tzinfo=UTC)) == 1.0

@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from dagster._core.events import AssetObservationData
 
+from feature_store_assets.online.row import KeySpace
 from feature_store_assets_tests.orchestration.shop import Shop, day
 
 
@@ -74,6 +76,29 @@ def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop
     assert filled.served(datetime(2024, 1, 6, tzinfo=UTC)) is None
     with filled.store() as store:
         assert len(store.read_features("spending", as_of="kept")) == 10
+
+
+def test_retention_removes_online_rows_older_than_the_ttl_and_says_how_many(filled: Shop) -> None:
+    keys = KeySpace("spending", 1, 0).keys(["ann@example.org", "nobody@example.org"])
+    with filled.store() as store:
+        [value, _] = store.online.get(keys)
+    assert value is not None
+    run(filled, "retention_job", "retain", dry_run=False)
+    with filled.store() as store:
+        store.online.put([(keys[1], value)])  # in no partition that is left to be taken back
+    run(filled, "retention_job", "retain", dry_run=True)
+    with filled.store() as store:
+        assert store.online.get(keys)[1] == value
+    ended = run(filled, "retention_job", "retain", dry_run=False)
+    reported = [
+        each.event_specific_data.asset_observation.metadata
+        for each in ended.all_node_events
+        if isinstance(each.event_specific_data, AssetObservationData)
+    ]
+    told = [each["online_rows_expired"] for each in reported if "online_rows_expired" in each]
+    assert told == [dg.MetadataValue.int(1)]
+    with filled.store() as store:
+        assert store.online.get(keys)[1] is None
 
 
 def test_retention_of_an_unknown_group_is_refused(filled: Shop) -> None:

@@ -1,0 +1,23 @@
+"""`rebuild`: the online rows of a group, written anew."""
+
+import click
+
+import feature_store_assets as fs
+from feature_store_assets.cli.output import examples, tell
+
+
+@click.command(epilog=examples("feature-store rebuild customer_spending"))
+@click.argument("group")
+def rebuild(group: str) -> None:
+    """Write all online rows of GROUP anew, then switch readers to them at once.
+
+    For an online store that lost rows, or holds some that it should not. The old rows are served
+    until the switch and removed half a minute after it, when nobody reads them any more. If it
+    fails, or is killed, run it again.
+    """
+    with fs.FeatureStore.from_env() as store:
+        done = store.rebuild_online(group)
+    tell(
+        f"{group} is read in generation {done.generation}: {done.published.written} row(s) "
+        f"written, {done.removed} old one(s) removed."
+    )
