@@ -1,4 +1,4 @@
-"""Run all cases, or those named: `python -m bench`, `python -m bench online join`.
+"""Run all cases, or those named: `python -m bench`, `python -m bench publish join`.
 
 A whole run is also written to docs/benchmarks/baseline.md.
 """
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from bench import gate, offline, online, orchestration, size, startup
+from bench import gate, offline, orchestration, publishing, size, startup
 from bench.measuring import Row, markdown, surroundings
 
 Case = Callable[[Path], Iterator[Row]]
@@ -22,8 +22,7 @@ CASES: dict[str, Case] = {
     "write": offline.write,
     "read": offline.read,
     "join": offline.join_to_spine,
-    "online": online.get,
-    "publish": online.publish_rows,
+    "publish": publishing.publish_rows,
     "orchestration": orchestration.backfill,
     "size": size.on_disk,
     "import": startup.cold,

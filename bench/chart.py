@@ -1,6 +1,6 @@
-"""Draw CPU time and peak memory of each contender; run by the peers' Python, which has Matplotlib.
+"""Draw figures of each contender; run by the peers' Python, which has Matplotlib.
 
-`python chart.py <picture.svg>`, the lines as JSON on standard input.
+`python chart.py <picture.svg>`, the lines and what to draw of them as JSON on standard input.
 """
 
 import json
@@ -19,13 +19,20 @@ _COLOURS = {
     "duckdb": "#c69026",
     "feast-duckdb": "#e0733d",
     "feast-file": "#b0567a",
+    "ours, LMDB": "#2f81f7",
+    "ours, Redis": "#54aeff",
+    "ours, Redis, 90 % cached": "#1a7f64",
+    "redis-py": "#8b949e",
+    "bare ASGI": "#8b949e",
+    "Feast": "#e0733d",
+    "feast serve": "#e0733d",
 }
 _BAR, _GAP = 0.8, 1.0
 # Where a bar goes, the short name of its line, and its entry.
 _Place = tuple[float, str, dict[str, Any]]
 
 
-def draw(lines: list[dict[str, Any]], path: str) -> None:
+def draw(lines: list[dict[str, Any]], panels: list[dict[str, Any]], path: str) -> None:
     """Draw one panel for each figure, a group of bars for each line."""
     mpl.rcParams |= {
         "svg.fonttype": "none",
@@ -40,11 +47,13 @@ def draw(lines: list[dict[str, Any]], path: str) -> None:
     places = _places(lines)
     height = 0.9 + 0.2 * (places[-1][0] + 1)
     figure = Figure(figsize=(10, height), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    _panel(left, places, "cpu", 1, "log")
-    left.set_xlabel("CPU seconds, log scale")
-    _panel(right, places, "peak", 1e9, "linear")
-    right.set_xlabel("peak memory, GB")
+    drawn = figure.subplots(
+        1, len(panels), sharey=True, squeeze=False, width_ratios=[each["width"] for each in panels]
+    )[0]
+    for axes, panel in zip(drawn, panels, strict=True):
+        _panel(axes, places, panel["of"], panel["unit"], panel["scale"])
+        axes.set_xlabel(panel["label"])
+    left = drawn[0]
     middles: dict[str, list[float]] = {}
     for place, title, _ in places:
         middles.setdefault(title, []).append(place)
@@ -97,4 +106,5 @@ def _panel(axes: Axes, places: list[_Place], of: str, unit: float, scale: str) -
 
 
 if __name__ == "__main__":
-    draw(json.load(sys.stdin), sys.argv[1])
+    given = json.load(sys.stdin)
+    draw(given["lines"], given["panels"], sys.argv[1])

@@ -69,15 +69,18 @@ class Outcome:
 
 
 def peers_python(home: Path) -> Path:
-    """Return the interpreter of the peers' environment, made on first use."""
+    """Return the interpreter of the peers' environment, made when it is first needed or changes."""
     folder = home / "peers"
-    python = folder / "bin" / "python"
-    if not python.exists():
+    python, stamp = folder / "bin" / "python", folder / _REQUIREMENTS.name
+    wanted = _REQUIREMENTS.read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
         print(f"Installing {_REQUIREMENTS.name} into {folder} ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         quiet = ["--quiet", "--disable-pip-version-check"]
         install = [str(python), "-m", "pip", "install", *quiet, "-r", str(_REQUIREMENTS)]
         subprocess.run(install, check=True)
+        stamp.write_text(wanted)
     return python
 
 
@@ -114,7 +117,7 @@ def ask(name: str, asked: Asked, *, home: Path, keep: Path | None, limits: Limit
     command = [str(python), "-m", f"bench.contenders.{contender.module}", str(path)]
     with (scratch / "out").open("w+") as out, (scratch / "err").open("w+") as err:
         process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=_environment(), stdout=out, stderr=err
+            command, cwd=REPOSITORY, env=peers_environment(), stdout=out, stderr=err
         )
         stopped = _watch(process, limits)
         if not stopped and process.returncode:
@@ -174,7 +177,7 @@ def _groups(contender: Contender, data: Data) -> list[dict[str, Any]]:
     ]
 
 
-def _environment() -> dict[str, str]:
+def peers_environment() -> dict[str, str]:
     """Return our environment without what configures a store of the person who measures."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("FEATURE_STORE_")

@@ -69,30 +69,6 @@ def once(work: Work) -> Cost:
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def calls_in_turn(*works: Work, calls: int, repetitions: int = REPETITIONS) -> list[Cost]:
-    """Return the p50 of short works, in alternating blocks of calls; CPU is the blocks' mean."""
-    walls: list[list[int]] = [[] for _ in works]
-    cpus: list[list[float]] = [[] for _ in works]
-    for number in range(repetitions + 1):
-        for work, wall, cpu in zip(works, walls, cpus, strict=True):
-            spent = time.process_time()
-            taken = _each(work, calls)
-            if number:
-                wall.extend(taken)
-                cpu.append((time.process_time() - spent) / calls)
-    return [Cost(median(wall) / 1e9, median(cpu)) for wall, cpu in zip(walls, cpus, strict=True)]
-
-
-def _each(work: Work, calls: int) -> list[int]:
-    """Return the nanoseconds of each call."""
-    clock, taken = time.perf_counter_ns, []
-    for _ in range(calls):
-        start = clock()
-        work()
-        taken.append(clock() - start)
-    return taken
-
-
 def _median(costs: Sequence[Cost]) -> Cost:
     return Cost(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
 

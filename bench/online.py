@@ -1,192 +1,253 @@
-"""Serving and publishing, on LMDB and on Valkey, beside their plain clients."""
+"""Online reads in process beside Feast, redis-py and LMDB: `python -m bench.online`.
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import count
+Every contender is a process of its own that stays. Before anything is timed, all must give the
+same rows. Then they take turns, case by case, in blocks of calls over entities drawn at random.
+`--quick` times a tenth.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import lmdb
-import msgspec
 import numpy as np
-import polars as pl
-import redis
+from rich.console import Console
 
-from bench.measuring import REPETITIONS, Cost, Row, aim, calls_in_turn, in_turn, versus
-from feature_store_assets import Entity, Feature, FeatureGroup, FeatureStore, FeatureStoreConfig
-from feature_store_assets.declaration.partitions import Partitions
-from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.online import open_store
-from feature_store_assets.online.publish import publish
-from feature_store_assets.online.row import HEAD, KeySpace, encode_table
-from feature_store_assets_tests.servers import redis_server
+from bench import report
+from bench.children import REPOSITORY, peers_python, peers_versions
+from bench.measuring import aim, surroundings
+from bench.serving import ENTITIES, SHAPES, Child, Shape, Taken, child, files, fill
+from feature_store_assets_tests.servers import tcp_server
 
-_BACKENDS = ("LMDB", "Valkey")
-_CALLS = {1: 2_000, 10: 500, 100: 60}
+_HOME = REPOSITORY / ".bench"
+_PAGE = REPOSITORY / "docs" / "benchmarks" / "online.md"
+_WIDTHS = (10, 50, 200)
+_COUNTS = (1, 10, 100, 1000)
+_BLOCKS = 5
+_SECONDS = 0.3
+_TURNS = 64
+# Rows that the cache holds: all of the hot entities' in three groups, less than all entities'.
+_CACHED, _HOT = 8_000, 2_000
+_HIT = 0.9
+_MANY = 50
+
+_ABOUT = """\
+# Benchmarks: online reads in process
+
+Written by `make bench-serving` (this page alone: `python -m bench.online`).
+
+![p50 of one call]({picture})
+
+Entity ids in, dicts of values out, {entities:,} entities stored; microseconds of one call.
+
+- **ours**: `FeatureStore.get_online_features`, the ttl in force; its registry is looked at again
+  every five seconds. **cached**: rows kept in memory, all asked for anew (0 %) or nine of ten
+  found (90 %). **precomputed**: a view that keeps its groups' rows joined.
+- **redis-py**, **LMDB**: the plain client, given finished keys, decodes the same bytes into the
+  same dicts: no declarations, no ttl. **socket**: the bytes are received and left alone.
+- **Feast**: `get_online_features(...).to_dict()` on its Redis store.
+"""
+_HOW = """\
+## How it was measured
+
+- One Valkey on loopback serves all who use Redis, nothing kept on disk; nothing else ran.
+- Each contender is a process of its own that stays. All gave the same rows before anything was
+  timed; any difference stops the benchmark.
+- They take turns: {blocks} blocks of {seconds:g} s each, in every case, over {turns} lists of
+  entities that follow each other. p50, p95 and p99 are those of all calls of the blocks, CPU is
+  the median block's mean and counts the client's process, not the server's.
+- One machine, few cores: ratios within a table count, not microseconds.
+"""
+
+
+@dataclass(frozen=True)
+class _Contender:
+    """Who reads: a module of `bench.contenders`, what it is told, and what it is asked."""
+
+    name: str
+    module: str
+    job: dict[str, Any]
+    peers: bool = False
+    hits: float | None = None
+    groups: tuple[int, ...] = (1, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the time")
+    quick = parser.parse_args().quick
+    console, facts = Console(highlight=False, soft_wrap=True), surroundings()
+    start = time.monotonic()
+    lines = []
+    with contenders() as (children, described):
+        for shape in [each for each in SHAPES if each.features in _WIDTHS]:
+            agree(shape, children, described)
+            for count in _COUNTS:
+                line = _line(shape, count, children, described, _SECONDS / (10 if quick else 1))
+                lines.append(line)
+                console.print(_table(line), end="\n\n", markup=False)
+    took = f"Took {time.monotonic() - start:.0f} s."
+    console.print(took)
+    page = _HOME / "quick" / _PAGE.name if quick else _PAGE
+    page.parent.mkdir(parents=True, exist_ok=True)
+    _write(page, lines, [*facts, peers_versions(_HOME), took])
 
 
 @contextmanager
-def _uri(backend: str, folder: Path) -> Iterator[str]:
-    if backend == "LMDB":
-        yield f"lmdb://{folder / backend}"
-    else:
-        with redis_server("valkey") as uri:
-            yield uri
+def contenders() -> Iterator[tuple[dict[str, Child], list[_Contender]]]:
+    """Fill the stores and start everyone."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench")))
+        (folder / "server").mkdir()
+        port = stack.enter_context(tcp_server(folder / "server"))
+        uri = f"redis://127.0.0.1:{port}"
+        lmdb, redis = fill(folder / "lmdb", None), fill(folder / "redis", uri)
+        feast = {"folder": str(folder / "feast"), "uri": uri, "groups": files(folder / "files")}
+        cache = {"enable_caching": True, "cache_ttl_seconds": 3600, "cache_rows": _CACHED}
 
+        def ours(config: Any, *, settings: Any = None, precomputed: bool = False) -> dict[str, Any]:
+            return {"root": str(config.root), "uri": config.online, "precomputed": precomputed,
+                    "settings": settings or {}}  # fmt: skip
 
-def _group(name: str, features: int) -> FeatureGroup:
-    return FeatureGroup(
-        name,
-        entity=Entity("user", {"user_id": "string"}),
-        features=[Feature(f"f{number}", "float64") for number in range(features)],
-        partitions=Partitions.calendar(["year"]),
-        ttl=timedelta(days=30),
-        online=True,
-    )
-
-
-def _rows(entities: int, features: int) -> pl.DataFrame:
-    random = np.random.default_rng(7)
-    return pl.DataFrame(
-        {
-            "user_id": [f"user_{number}" for number in range(entities)],
-            "event_timestamp": [datetime.now(UTC)] * entities,
-            **{f"f{number}": random.random(entities) for number in range(features)},
+        described = [
+            _Contender("ours, LMDB", "online_ours", ours(lmdb)),
+            _Contender("LMDB", "online_raw", {"client": "lmdb", "uri": lmdb.online}),
+            _Contender("ours, Redis", "online_ours", ours(redis)),
+            _Contender("ours, Redis, precomputed", "online_ours", ours(redis, precomputed=True),
+                       groups=(3,)),
+            _Contender("ours, Redis, 0 % cached", "online_ours", ours(redis, settings=cache),
+                       hits=0.0),
+            _Contender("ours, Redis, 90 % cached", "online_ours", ours(redis, settings=cache),
+                       hits=_HIT),
+            _Contender("redis-py", "online_raw", {"client": "redis", "uri": uri}),
+            _Contender("socket", "online_raw", {"client": "socket", "uri": uri}),
+            _Contender("Feast", "online_feast", feast, peers=True),
+        ]  # fmt: skip
+        children = {
+            each.name: stack.enter_context(
+                child(each.module, each.job, home=_HOME, peers=each.peers)
+            )
+            for each in described
         }
-    )
+        yield children, described
 
 
-def get(folder: Path) -> Iterator[Row]:
-    """Read 1, 10 and 100 entities x 10 and x 50 features into dicts; p50 of single calls.
-
-    Ours goes from entity ids through the applied declarations, with a ttl in force. The raw loop
-    is given finished keys and decodes the same bytes into the same dicts, without a ttl; redis-py
-    has the timeouts that ours has. Valkey stands on a unix socket of the same machine; its own CPU
-    is not counted.
-    """
-    for backend in _BACKENDS:
-        with (
-            _uri(backend, folder) as uri,
-            FeatureStore(
-                FeatureStoreConfig(storage_path=folder / f"of_{backend}", online_store_uri=uri)
-            ) as store,
-        ):
-            for features in (10, 50):
-                group = _group(f"g{features}", features)
-                store.register_feature_group(group)
-                store.write_features(_rows(1_000, features), group.name)
-                for entities in (1, 10, 100):
-                    ours, raw = _reads(store, uri, group, entities)
-                    case = f"online, {backend}: {entities} x {features} features"
-                    yield versus(case, ours, raw, _read_aim(backend, entities, features, ours, raw))
+def agree(shape: Shape, children: dict[str, Child], described: Sequence[_Contender]) -> None:
+    """Stop unless everyone reads the same rows."""
+    asked = [f"user_{number}" for number in range(0, ENTITIES, 97)]
+    wanted = children["redis-py"].rows(shape.case(), asked)
+    assert len(wanted) == len(asked)
+    assert all(len(row) == shape.features and None not in row for row in wanted)
+    for each in described:
+        if each.name != "socket" and shape.groups in each.groups:
+            found = children[each.name].rows(shape.case(), asked)
+            assert found == wanted, f"{each.name} reads other rows of {shape.name}"
 
 
-def _read_aim(backend: str, entities: int, features: int, ours: Cost, raw: Cost) -> str:
-    if backend == "Valkey" and features == 50:
-        return aim("<= 1.2x", met=ours.wall <= 1.2 * raw.wall)
-    if (backend, entities, features) == ("LMDB", 1, 10):
-        return aim("p50 <= 6 us", met=ours.wall <= 6e-6)
-    return ""
+def _line(
+    shape: Shape,
+    count: int,
+    children: dict[str, Child],
+    described: Sequence[_Contender],
+    seconds: float,
+) -> dict[str, Any]:
+    """Measure one case."""
+    present = [each for each in described if shape.groups in each.groups]
+    blocks: dict[str, list[dict[str, Any]]] = {each.name: [] for each in present}
+    for number in range(_BLOCKS):
+        for each in present:
+            asked = _asked(count, each.hits, number)
+            block = children[each.name].measured(shape.case(), asked, seconds)
+            blocks[each.name].append(block)
+    taken = {name: Taken.of(found) for name, found in blocks.items()}
+    groups = "1 group" if shape.groups == 1 else f"{shape.groups} groups"
+    entities = "1 entity" if count == 1 else f"{count} entities"
+    return {
+        "title": f"{entities} x {shape.features} features, {groups}",
+        "chart": f"{count} x {shape.features}" if shape.groups == 1 else "",
+        "entries": [{"name": name, "stopped": "", **asdict(each)} for name, each in taken.items()],
+        "aims": _aims(shape, count, taken),
+    }
 
 
-def _reads(store: FeatureStore, uri: str, group: FeatureGroup, entities: int) -> tuple[Cost, Cost]:
-    asked = [f"user_{7 * number}" for number in range(entities)]
-    names = group.feature_names
-    keys = KeySpace(group.name, group.version, 0).keys(asked)
-    fetch = _fetcher(store, uri)
-    unpack = msgspec.msgpack.Decoder(list).decode
-
-    def ours() -> Any:
-        return store.get_online_features(group.name, asked)
-
-    def raw() -> Any:
-        return [dict(zip(names, unpack(value[HEAD:]), strict=True)) for value in fetch(keys)]
-
-    assert list(ours().values()) == raw()
-    mine, plain = calls_in_turn(ours, raw, calls=_CALLS[entities])
-    return mine, plain
-
-
-def _fetcher(store: FeatureStore, uri: str) -> Callable[[Sequence[bytes]], list[Any]]:
-    if uri.startswith("unix://"):
-        client = redis.Redis.from_url(uri, socket_timeout=0.5, socket_connect_timeout=0.25)
-        return client.mget
-    # LMDB allows one environment per path and process: the store's own.
-    environment = store.online._environment  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def fetch(keys: Sequence[bytes]) -> list[Any]:
-        with environment.begin() as transaction:
-            return [transaction.get(key) for key in keys]
-
-    return fetch
+def _asked(count: int, hits: float | None, block: int) -> list[list[str]]:
+    """Lists of entities; with `hits`, that share of them is of a few that a cache will hold."""
+    random = np.random.default_rng(block)
+    if hits is None:
+        return [_names(np.asarray(random.integers(0, ENTITIES, count))) for _ in range(_TURNS)]
+    # The others come round in a circle that is longer than the cache; each block goes on in it.
+    circle = np.arange(0 if hits == 0 else _HOT, ENTITIES)
+    circle = np.roll(circle, -block * len(circle) // _BLOCKS)
+    turns = max(1, round(len(circle) / (count * (1 - hits))))
+    drawn = np.sort(random.random((turns, count)), axis=1) < hits
+    cold = np.resize(circle, drawn.shape if hits == 0 else int((~drawn).sum()))
+    if hits == 0:
+        return [_names(row) for row in cold]
+    if count < _MANY:  # hardly ever the same one twice
+        hot = random.integers(0, _HOT, (turns, count))
+    else:
+        hot = np.argsort(random.random((turns, _HOT)), axis=1)[:, :count]
+    hot[~drawn] = cold
+    return [_names(row) for row in hot]
 
 
-def publish_rows(folder: Path) -> Iterator[Row]:
-    """100,000 entities x 10 features from the offline table to the online store.
-
-    Ours reads the table's newest rows, encodes them, writes each unless a newer one stands there
-    and keeps the books that let it take rows back. The raw loop is given finished keys and values
-    and writes them blindly: LMDB in one transaction, Valkey by MSET of 1,000. Every repetition
-    writes under keys that nothing stands under yet.
-    """
-    with FeatureStore(FeatureStoreConfig(storage_path=folder / "store")) as store:
-        group = store.register_feature_group(_group("g", 10))
-        store.write_features(_rows(100_000, 10), "g")
-        table = store.table(group)
-    for backend in _BACKENDS:
-        with _uri(backend, folder) as uri:
-            ours, raw = _writes(table, uri, folder)
-            yield versus(f"publish, {backend}: 100k x 10; raw is blind, pre-encoded", ours, raw)
+def _names(numbers: "np.ndarray[Any, Any]") -> list[str]:
+    return [f"user_{number}" for number in dict.fromkeys(numbers.tolist())]
 
 
-def _writes(table: OfflineTable, uri: str, folder: Path) -> tuple[Cost, Cost]:
-    online, write = open_store(uri), _writer(uri, folder)
-    version, now = table.version(), datetime.now(UTC)
-    newest = table.newest(version=version, until=now)
-    fresh = (KeySpace("g", 1, generation) for generation in count(1))
-
-    def encoded(space: KeySpace) -> list[tuple[bytes, bytes]]:
-        return encode_table(
-            space,
-            newest,
-            keys=table.keys,
-            timestamp=table.timestamp,
-            created=table.created,
-            features=[name for name, _ in table.features],
-            commit=version,
-        )
-
-    finished = iter([encoded(next(fresh)) for _ in range(REPETITIONS + 1)])
-
-    def ours(space: KeySpace | None = None) -> None:
-        publish(table, online, space or next(fresh), table.partitions(), now=now)
-
-    space = next(fresh)
-    ours(space)
-    wanted = dict(encoded(space))
-    assert dict(zip(wanted, online.get(list(wanted)), strict=True)) == wanted
-    mine, plain = in_turn(ours, lambda: write(next(finished)))
-    online.close()
-    return mine, plain
+def _aims(shape: Shape, count: int, taken: dict[str, Taken]) -> list[str]:
+    ours, raw, feast = (taken[name].p50 for name in ("ours, Redis", "redis-py", "Feast"))
+    told = []
+    if (shape.features, shape.groups) == (50, 1) and count in (1, 10, 100):
+        least = {1: 8, 10: 16, 100: 36}[count]
+        told.append(aim(f"{ours / raw:.2f}x redis-py, at most 1.2x", met=ours <= 1.2 * raw))
+        told.append(
+            aim(f"{feast / ours:.0f}x faster than Feast, at least {least}x",
+                met=feast >= least * ours)
+        )  # fmt: skip
+    if (shape.features, shape.groups, count) == (10, 1, 1):
+        lmdb = taken["ours, LMDB"].p50
+        told.append(aim(f"LMDB p50 {lmdb:.1f} us, at most 6", met=lmdb <= 6))
+    return told
 
 
-def _writer(uri: str, folder: Path) -> Callable[[list[tuple[bytes, bytes]]], None]:
-    """Return the plain client's loop over finished rows."""
-    if uri.startswith("unix://"):
-        client: Any = redis.Redis.from_url(uri)
+def _table(line: dict[str, Any]) -> str:
+    first = next(each for each in line["entries"] if each["name"] == "ours, Redis")
+    rows = [f"**{line['title']}**", "", "| | p50 us | p95 | p99 | CPU us | p50 / ours, Redis |",
+            "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
+    for each in line["entries"]:
+        figures = [f"{each[name]:,.1f}" for name in ("p50", "p95", "p99", "cpu")]
+        ratio = f"{each['p50'] / first['p50']:.2f}"
+        rows.append(f"| {each['name']} | {' | '.join(figures)} | {ratio} |")
+    rows += ["", *(f"- Aim: {told}" for told in line["aims"])]
+    return "\n".join(rows).rstrip()
 
-        def mset(rows: list[tuple[bytes, bytes]]) -> None:
-            for first in range(0, len(rows), 1_000):
-                chunk = rows[first : first + 1_000]
-                client.execute_command("MSET", *(part for row in chunk for part in row))
 
-        return mset
-    environment = lmdb.open(str(folder / "raw"), map_size=1 << 30, metasync=False)
+def _write(page: Path, lines: list[dict[str, Any]], facts: list[str]) -> None:
+    picture = page.with_suffix(".svg")
+    drawn = ("ours, LMDB", "ours, Redis", "ours, Redis, 90 % cached", "redis-py", "Feast")
+    shown = [
+        {**line, "entries": [each for each in line["entries"] if each["name"] in drawn]}
+        for line in lines
+        if line["chart"]
+    ]
+    panel = report.Panel("p50", "p50 of one call, microseconds, log scale", 1, "log", 1)
+    report.draw(shown, [panel], picture, peers_python(_HOME))
+    (_HOME / "results").mkdir(exist_ok=True)
+    (_HOME / "results" / "online.json").write_text(json.dumps(lines, indent=1))
+    parts = [
+        _ABOUT.format(picture=picture.name, entities=ENTITIES),
+        "\n".join(f"- {fact}" for fact in facts) + "\n",
+        *(_table(line) + "\n" for line in lines),
+        _HOW.format(blocks=_BLOCKS, seconds=_SECONDS, turns=_TURNS),
+    ]
+    page.write_text("\n".join(parts))
 
-    def put(rows: list[tuple[bytes, bytes]]) -> None:
-        with environment.begin(write=True) as transaction:
-            for key, value in rows:
-                transaction.put(key, value)
 
-    return put
+if __name__ == "__main__":
+    main()

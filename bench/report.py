@@ -4,12 +4,29 @@ import json
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.measuring import seconds
 from bench.results import Entry, Line, Result
 
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of a picture: which, how it is labelled, its unit, scale and relative width."""
+
+    of: str
+    label: str
+    unit: float
+    scale: str
+    width: float
+
+
+_PANELS = (
+    Panel("cpu", "CPU seconds, log scale", 1, "log", 3),
+    Panel("peak", "peak memory, GB", 1e9, "linear", 2),
+)
 _ABOUT = """\
 # Benchmarks: the point-in-time join
 
@@ -76,8 +93,7 @@ def write(results: Sequence[Result], page: Path, python: Path, versions: str) ->
     picture = page.with_suffix(".svg")
     page.parent.mkdir(parents=True, exist_ok=True)
     lines = [asdict(line) for result in results for line in result.lines if line.chart]
-    chart = Path(__file__).parent / "chart.py"
-    subprocess.run([python, chart, picture], input=json.dumps(lines), text=True, check=True)
+    draw(lines, _PANELS, picture, python)
     page.write_text(
         "\n".join(
             [
@@ -89,6 +105,15 @@ def write(results: Sequence[Result], page: Path, python: Path, versions: str) ->
         )
     )
     print(f"Written: {page}, {picture.name}", flush=True)
+
+
+def draw(
+    lines: Sequence[dict[str, Any]], panels: Sequence[Panel], picture: Path, python: Path
+) -> None:
+    """Draw lines of entries, by the peers' Matplotlib."""
+    chart = Path(__file__).parent / "chart.py"
+    told = json.dumps({"lines": lines, "panels": [asdict(panel) for panel in panels]})
+    subprocess.run([python, chart, picture], input=told, text=True, check=True)
 
 
 def _facts(results: Sequence[Result], versions: str) -> str:

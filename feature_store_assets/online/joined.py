@@ -4,23 +4,29 @@ A joined row is made of the groups' own rows and never stands for them: whoever 
 those joins it again afterwards, and a reader who finds none asks for the groups' rows. It is
 written by compare-and-swap against the one that stood there before the groups' rows were read, so
 of several at once the last to succeed has seen the changes of all. A value is a head as other rows
-have, with a digest in place of the times, then each group's value after its length.
+have, with a digest in place of the times; eight bytes of event time per group; a msgpack array of
+the groups' arrays, nil for a group without a row.
 """
 
 import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from typing import Any
+
+import msgspec
 
 from feature_store_assets.errors import WriteConflict
 from feature_store_assets.online import OnlineStore
-from feature_store_assets.online.row import HEAD, KeySpace, sortable, tombstone
+from feature_store_assets.online.read import Reader, Told
+from feature_store_assets.online.row import HEAD, SIGN, KeySpace, sortable, tombstone
 
 _CHUNK = 1_000
 _ROUNDS = 50
-_NONE = 0xFFFFFFFF
+_NIL = b"\xc0"
+_NEVER = bytes(8)
 _SAME = sortable(0) + b"\0\0"  # commit number and field count: nothing is older or newer here
-_length = struct.Struct(">I")
 _nothing = tombstone(0)
+_unpack = msgspec.msgpack.Decoder(list).decode
 
 
 def joined_space(view: str, spaces: Sequence[KeySpace]) -> KeySpace:
@@ -31,34 +37,64 @@ def joined_space(view: str, spaces: Sequence[KeySpace]) -> KeySpace:
 
 
 def join(values: Sequence[bytes | None]) -> bytes:
-    """One value for those of several groups.
-
-    Examples
-    --------
-    >>> split(join([b"a row", None]), 2)
-    [b'a row', None]
-    """
-    parts = [
-        _length.pack(_NONE) if value is None else _length.pack(len(value)) + value
-        for value in values
-    ]
-    content = b"".join(parts)
+    """One value for those of several groups."""
+    rows = [None if value is None or len(value) <= HEAD else value for value in values]
+    times = b"".join(_NEVER if row is None else row[:8] for row in rows)
+    arrays = b"".join(_NIL if row is None else row[HEAD:] for row in rows)
+    content = times + b"\xdc" + len(rows).to_bytes(2, "big") + arrays
     return blake2b(content, digest_size=16).digest() + _SAME + content
 
 
-def split(value: bytes, count: int) -> list[bytes | None]:
-    """The values of the groups again."""
-    found: list[bytes | None] = []
-    at = HEAD
-    for _ in range(count):
-        [length] = _length.unpack_from(value, at)
-        at += 4
-        if length == _NONE:
-            found.append(None)
-        else:
-            found.append(value[at : at + length])
-            at += length
-    return found
+class JoinedReader:
+    """Reads the wanted features of several groups out of joined values.
+
+    Parameters
+    ----------
+    readers
+        The groups' own, in the order of the view.
+    """
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self._readers = readers
+        self._times = struct.Struct(f">{len(readers)}Q").unpack_from
+        self._start = HEAD + 8 * len(readers)
+
+    def told(
+        self, values: Sequence[bytes | None], moment: int
+    ) -> tuple[list[list[Any] | None], list[Told]]:
+        """Whole rows, None where there is no joined one; and what each group told, without rows."""
+        groups = [Told([], [], []) for _ in self._readers]
+        parts = [
+            (reader.pick, len(reader.names), reader.oldest(moment), told.statuses, told.times)
+            for reader, told in zip(self._readers, groups, strict=True)
+        ]
+        rows: list[list[Any] | None] = []
+        times, start, unpack = self._times, self._start, _unpack
+        for value in values:
+            if value is None or len(value) <= HEAD:
+                rows.append(None)
+                for _, _, _, statuses, known in parts:
+                    statuses.append("missing")
+                    known.append(None)
+                continue
+            row: list[Any] = []
+            for (pick, width, oldest, statuses, known), time, array in zip(
+                parts, times(value, HEAD), unpack(value[start:]), strict=True
+            ):
+                if array is None:
+                    row += [None] * width
+                    statuses.append("missing")
+                    known.append(None)
+                    continue
+                known.append(time - SIGN)
+                if time < oldest:
+                    row += [None] * width
+                    statuses.append("expired")
+                else:
+                    row += pick(array)
+                    statuses.append("present")
+            rows.append(row)
+        return rows, groups
 
 
 def entity_part(key: bytes) -> bytes:

@@ -19,9 +19,9 @@ from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
 from feature_store_assets.online.answer import Found, Output
 from feature_store_assets.online.cache import Rows, Stale
-from feature_store_assets.online.joined import entity_part, split
-from feature_store_assets.online.read import Reader
-from feature_store_assets.online.row import HEAD, KeySpace, RowCodec, micros
+from feature_store_assets.online.joined import JoinedReader, entity_part
+from feature_store_assets.online.read import Reader, Told
+from feature_store_assets.online.row import KeySpace, RowCodec, micros
 
 # How a request value of each type is written in Python.
 _WANTED: Mapping[str, str] = {
@@ -126,6 +126,7 @@ class Query:
         self._keys = tuple(kinds)
         self._same_keys = all(part.keys == parts[0].keys for part in parts)
         self._readers = [_reader(part) for part in parts]
+        self._whole = JoinedReader(self._readers)
         # In the order in which the readers give them.
         self._order: dict[str, str] = {}
         for part in parts:
@@ -176,13 +177,13 @@ class Query:
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
         asking = self._asking(entity_ids)
-        looks = self._looks(asking)
+        looks = self._looks(asking, at)
         keys = next(looks)
         try:
             while True:
                 keys = looks.send(rows.get(keys))
         except StopIteration as done:
-            answer = self._found(asking, done.value, at)
+            answer: Found = done.value
         return self._shaped(answer, entity_ids, asking, status=status, output=output)
 
     async def ask_async(
@@ -201,53 +202,60 @@ class Query:
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
         asking = self._asking(entity_ids)
-        answer = self._found(asking, await self._looked(asking, rows), at)
+        answer = await self._awaited(asking, rows, at)
         return self._shaped(answer, entity_ids, asking, status=status, output=output)
 
     async def find(self, rows: Rows, entity_ids: Sequence[Any], at: datetime | None) -> Found:
         """Read the features of entities as a server gives them on."""
-        asking = self._asking(entity_ids)
-        return self._found(asking, await self._looked(asking, rows), at)
+        return await self._awaited(self._asking(entity_ids), rows, at)
 
-    async def _looked(self, asking: _Asking, rows: Rows) -> list[bytes | None]:
-        if self._joined is None:
-            return await rows.aget(asking.keys)
-        looks = self._looks(asking)
+    async def _awaited(self, asking: _Asking, rows: Rows, at: datetime | None) -> Found:
+        looks = self._looks(asking, at)
         keys = next(looks)
         while True:
             values = await rows.aget(keys)
             try:
                 keys = looks.send(values)
             except StopIteration as done:
-                found: list[bytes | None] = done.value
+                found: Found = done.value
                 return found
 
     def _looks(
-        self, asking: _Asking
-    ) -> Generator[list[bytes], list[bytes | None], list[bytes | None]]:
-        """The keys to look up, one list after the other; at last all values, part after part."""
+        self, asking: _Asking, at: datetime | None
+    ) -> Generator[list[bytes], list[bytes | None], Found]:
+        """The keys to look up, one list after the other; at last what was found."""
+        moment, count = _moment(at), asking.entities
         if self._joined is None:
-            return (yield asking.keys)
-        keys, count = asking.keys, asking.entities
-        found = yield [self._joined.prefix + entity_part(key) for key in keys[:count]]
-        values: list[bytes | None] = [None] * len(keys)
-        alone: list[int] = []
-        for at, value in enumerate(found):
-            if value is None or len(value) <= HEAD:
-                alone.extend(range(at, len(keys), count))
-            else:
-                values[at::count] = split(value, len(self.parts))
-        stale = type(found) is Stale
+            values = yield asking.keys
+            told = self._told(values, count, moment)
+            rows = _merged(told, count)
+            return self._found(rows, told, asking, moment, stale=type(values) is Stale)
+        prefix = self._joined.prefix
+        values = yield [prefix + entity_part(key) for key in asking.keys[:count]]
+        stale = type(values) is Stale
+        whole, told = self._whole.told(values, moment)
+        alone = [place for place, row in enumerate(whole) if row is None]
         if alone:
-            more = yield [keys[at] for at in alone]
-            for at, value in zip(alone, more, strict=True):
-                values[at] = value
-            stale = stale or type(more) is Stale
-        return Stale(values) if stale else values
+            values = yield [
+                asking.keys[part + place]
+                for part in range(0, len(asking.keys), count)
+                for place in alone
+            ]
+            stale = stale or type(values) is Stale
+            parts = self._told(values, len(alone), moment)
+            for place, row in zip(alone, _merged(parts, len(alone)), strict=True):
+                whole[place] = row
+            for all_, part in zip(told, parts, strict=True):
+                for place, status, time in zip(alone, part.statuses, part.times, strict=True):
+                    all_.statuses[place], all_.times[place] = status, time
+        rows = [row for row in whole if row is not None]
+        return self._found(rows, told, asking, moment, stale=stale)
 
-    def keys(self, entity_ids: Sequence[Any]) -> list[bytes]:
-        """The store's keys of entities, group after group."""
-        return self._asking(entity_ids).keys
+    def _told(self, values: Sequence[bytes | None], count: int, moment: int) -> list[Told]:
+        return [
+            reader.told(values[number * count : (number + 1) * count], moment)
+            for number, reader in enumerate(self._readers)
+        ]
 
     def _is_direct(self, entity_ids: Sequence[Any], *, status: bool, output: Output) -> bool:
         if self._direct is None or status or output != "dicts" or not entity_ids:
@@ -256,27 +264,21 @@ class Query:
             return False
         return self._usual is None or self._usual.issuperset(map(type, entity_ids))
 
-    def _found(self, asking: _Asking, values: Sequence[bytes | None], at: datetime | None) -> Found:
-        moment, count = _moment(at), asking.entities
-        told = [
-            reader.told(values[number * count : (number + 1) * count], moment)
-            for number, reader in enumerate(self._readers)
-        ]
-        if len(told) == 1:
-            lists = told[0].rows
-        elif told:
-            lists = [
-                [*chain.from_iterable(row)]
-                for row in zip(*(each.rows for each in told), strict=True)
-            ]
-        else:
-            lists = [[] for _ in range(count)]
+    def _found(
+        self,
+        rows: list[list[Any]],
+        told: Sequence[Told],
+        asking: _Asking,
+        moment: int,
+        *,
+        stale: bool,
+    ) -> Found:
         if self._defaults:
-            self._fill(lists)
+            self._fill(rows)
         if self._computed:
-            lists = self._with_computed(lists, asking.given)
+            rows = self._with_computed(rows, asking.given)
         groups = {part.space.group: each for part, each in zip(self.parts, told, strict=True)}
-        return Found(self.types, lists, groups, moment, type(values) is Stale)
+        return Found(self.types, rows, groups, moment, stale)
 
     def _shaped(
         self,
@@ -314,6 +316,10 @@ class Query:
                     row[at] = value
 
     # Asking
+
+    def keys(self, entity_ids: Sequence[Any]) -> list[bytes]:
+        """The keys of the rows of entities, part after part."""
+        return self._asking(entity_ids).keys
 
     def _asking(self, entity_ids: Sequence[Any]) -> _Asking:
         dicts = bool(entity_ids) and isinstance(entity_ids[0], Mapping)
@@ -425,6 +431,15 @@ class Query:
         kept = [at for name, at in places.items() if name not in self._hidden]
         new = zip(*(computed[each.name].to_list() for each in self._computed), strict=True)
         return [[*(row[at] for at in kept), *more] for row, more in zip(rows, new, strict=True)]
+
+
+def _merged(told: Sequence[Told], count: int) -> list[list[Any]]:
+    """The groups' rows side by side."""
+    if len(told) == 1:
+        return told[0].rows
+    if not told:
+        return [[] for _ in range(count)]
+    return [[*chain.from_iterable(row)] for row in zip(*(each.rows for each in told), strict=True)]
 
 
 def _moment(at: datetime | None) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from feature_store_assets.online.row import HEAD, RowCodec, event_micros, sortable
+from feature_store_assets.online.row import HEAD, SIGN, RowCodec, event_micros
 
 Status = Literal["present", "missing", "expired"]
 
@@ -42,16 +42,18 @@ class Reader:
 
     def __init__(self, codec: RowCodec, wanted: Sequence[str], ttl: timedelta | None) -> None:
         self.names = tuple(wanted)
+        self.pick = codec.picker(wanted)
         self._decode = codec.decoder(wanted)
         self._nothing: dict[str, Any] = dict.fromkeys(wanted)
         self._ttl = None if ttl is None else ttl // timedelta(microseconds=1)
 
-    def _oldest(self, moment: int) -> bytes:
-        """The first eight bytes of the oldest row that still counts."""
-        if self._ttl is None:
-            return b""
+    def oldest(self, moment: int) -> int:
+        """The time of the oldest row that still counts, as eight bytes tell it when unsigned."""
         # Below the least int64 nothing can be too old.
-        return sortable(max(moment - self._ttl, -(1 << 63)))
+        return 0 if self._ttl is None else max(moment - self._ttl + SIGN, 0)
+
+    def _oldest(self, moment: int) -> bytes:
+        return b"" if self._ttl is None else self.oldest(moment).to_bytes(8, "big")
 
     def rows(self, values: Iterable[bytes | None], moment: int) -> list[dict[str, Any]]:
         """One ``{feature: value}`` per raw value; all None where missing or expired.

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 HEAD = 26
-_SIGN = 1 << 63
+SIGN = 1 << 63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1970, 1, 1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -167,22 +167,22 @@ def sortable(number: int) -> bytes:
     >>> sortable(-1) < sortable(0) < sortable(1)
     True
     """
-    return (number + _SIGN).to_bytes(8, "big")
+    return (number + SIGN).to_bytes(8, "big")
 
 
 def tombstone(commit: int) -> bytes:
     """The value of a key that had no rows at table version `commit`."""
-    return _pack(0, 0, commit + _SIGN, 0)
+    return _pack(0, 0, commit + SIGN, 0)
 
 
 def commit_number(value: bytes) -> int:
     """The table version at which a stored value was read."""
-    return int.from_bytes(value[16:24], "big") - _SIGN
+    return int.from_bytes(value[16:24], "big") - SIGN
 
 
 def event_micros(value: bytes) -> int:
     """The event time of a stored row (not of a tombstone), in microseconds since 1970."""
-    return int.from_bytes(value[:8], "big") - _SIGN
+    return int.from_bytes(value[:8], "big") - SIGN
 
 
 def instant(number: int) -> datetime:
@@ -223,28 +223,31 @@ class RowCodec:
 
     def decoder(self, wanted: Sequence[str]) -> Decoder:
         """A function that gives the wanted values of one row (not of a tombstone), in order."""
-        plain = self._picker(wanted)
+        unpack, pick = _unpack, self.picker(wanted)
+        return lambda value: pick(unpack(value[26:]))
+
+    def picker(self, wanted: Sequence[str]) -> Callable[[list[Any]], list[Any]]:
+        """A function that gives the wanted values of a row's array, in order; it may be changed."""
+        plain = self._plain(wanted)
         kinds = dict(self.fields)
         dated = [(at, turn) for at, name in enumerate(wanted) if (turn := _temporal(kinds[name]))]
         if not dated:
             return plain
 
-        def decode(value: bytes) -> list[Any]:
-            row = plain(value)
+        def pick(row: list[Any]) -> list[Any]:
+            row = plain(row)
             for at, turn in dated:
                 if (stored := row[at]) is not None:
                     row[at] = turn(stored)
             return row
 
-        return decode
+        return pick
 
-    def _picker(self, wanted: Sequence[str]) -> Decoder:
-        unpack = _unpack
+    def _plain(self, wanted: Sequence[str]) -> Callable[[list[Any]], list[Any]]:
         positions = [self._positions[name] for name in wanted]
         needed = max(positions, default=-1) + 1
 
-        def whole(value: bytes) -> list[Any]:
-            row = unpack(value[26:])
+        def whole(row: list[Any]) -> list[Any]:
             if len(row) < needed:
                 row.extend(repeat(None, needed - len(row)))
             elif len(row) > needed:
@@ -253,13 +256,15 @@ class RowCodec:
 
         if positions == list(range(needed)):
             return whole
-        pick = itemgetter(*positions) if len(positions) > 1 else None
+        if len(positions) == 1:
+            [only] = positions
+            return lambda row: [row[only] if only < len(row) else None]
+        pick = itemgetter(*positions)
 
-        def some(value: bytes) -> list[Any]:
-            row = unpack(value[26:])
+        def some(row: list[Any]) -> list[Any]:
             if len(row) < needed:
                 row.extend(repeat(None, needed - len(row)))
-            return [row[positions[0]]] if pick is None else list(pick(row))
+            return list(pick(row))
 
         return some
 
@@ -352,13 +357,13 @@ def _heads(table: "pa.Table", timestamp: str, created: str, commit: int, count: 
     def flipped(name: str) -> Any:
         column = table.column(name)
         column = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)))
-        return column.cast(pa.int64()).to_numpy().view("u8") ^ np.uint64(_SIGN)
+        return column.cast(pa.int64()).to_numpy().view("u8") ^ np.uint64(SIGN)
 
     heads = np.empty(
         table.num_rows, [("event", ">u8"), ("created", ">u8"), ("commit", ">u8"), ("count", ">u2")]
     )
     heads["event"], heads["created"] = flipped(timestamp), flipped(created)
-    heads["commit"], heads["count"] = commit + _SIGN, count
+    heads["commit"], heads["count"] = commit + SIGN, count
     whole = heads.tobytes()
     return [whole[at : at + HEAD] for at in range(0, len(whole), HEAD)]
 
