@@ -22,6 +22,7 @@ _COLOURS = {
     "ours, LMDB": "#2f81f7",
     "ours, Redis": "#54aeff",
     "ours, Redis, 90 % cached": "#1a7f64",
+    "ours, Redis, cached": "#1a7f64",
     "redis-py": "#8b949e",
     "bare ASGI": "#8b949e",
     "Feast": "#e0733d",

@@ -179,20 +179,21 @@ def _asked(count: int, hits: float | None, block: int) -> list[list[str]]:
     """Lists of entities; with `hits`, that share of them is of a few that a cache will hold."""
     random = np.random.default_rng(block)
     if hits is None:
-        return [_names(np.asarray(random.integers(0, ENTITIES, count))) for _ in range(_TURNS)]
+        drawn: Any = random.integers(0, ENTITIES, (_TURNS, count))
+        return [_names(row) for row in drawn]
     # The others come round in a circle that is longer than the cache; each block goes on in it.
     circle = np.arange(0 if hits == 0 else _HOT, ENTITIES)
     circle = np.roll(circle, -block * len(circle) // _BLOCKS)
     turns = max(1, round(len(circle) / (count * (1 - hits))))
-    drawn = np.sort(random.random((turns, count)), axis=1) < hits
-    cold = np.resize(circle, drawn.shape if hits == 0 else int((~drawn).sum()))
+    warm = np.sort(random.random((turns, count)), axis=1) < hits
+    cold: Any = np.resize(circle, warm.shape if hits == 0 else int((~warm).sum()))
     if hits == 0:
         return [_names(row) for row in cold]
     if count < _MANY:  # hardly ever the same one twice
         hot = random.integers(0, _HOT, (turns, count))
     else:
         hot = np.argsort(random.random((turns, _HOT)), axis=1)[:, :count]
-    hot[~drawn] = cold
+    hot[~warm] = cold
     return [_names(row) for row in hot]
 
 

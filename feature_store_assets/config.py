@@ -36,6 +36,9 @@ class FeatureStoreConfig(BaseSettings):
     online_timeout_seconds, online_retries
         How long Redis may take to answer one read, and how often a read whose connection broke is
         tried again. A read that times out is not.
+    online_write_rate
+        How many rows a second each process writes to Redis at most, in small portions, so that
+        readers hardly wait; as fast as it goes by default. Readers of LMDB never wait.
     enable_caching, cache_ttl_seconds, cache_rows
         Keep rows read from Redis in memory: for how long, and how many at most. LMDB needs none.
     serve_stale_seconds
@@ -76,6 +79,7 @@ class FeatureStoreConfig(BaseSettings):
     online_store_uri: SecretStr | None = None
     online_timeout_seconds: float = Field(default=0.2, gt=0)
     online_retries: int = Field(default=2, ge=0)
+    online_write_rate: int | None = Field(default=None, ge=1)
     enable_caching: bool = False
     cache_ttl_seconds: float = Field(default=60.0, gt=0)
     cache_rows: int = Field(default=100_000, ge=1)

@@ -71,7 +71,7 @@ class Serving:
         """The online store, opened on first use."""
         config = self._config
         patience = Patience(config.online_timeout_seconds, config.online_retries)
-        return open_store(config.online, patience)
+        return open_store(config.online, patience, config.online_write_rate)
 
     @cached_property
     def rows(self) -> Rows:
@@ -325,4 +325,7 @@ class Serving:
 
 
 def _key(what: Any, features: Sequence[str] | None) -> Any:
-    return (tuple(what) if isinstance(what, list) else what, features and tuple(features))
+    return (
+        tuple(what) if isinstance(what, list) else what,
+        None if features is None else tuple(features),
+    )

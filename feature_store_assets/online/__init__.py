@@ -100,7 +100,9 @@ class OnlineStore(Protocol):
         ...
 
 
-def open_store(uri: str, patience: Patience | None = None) -> OnlineStore:
+def open_store(
+    uri: str, patience: Patience | None = None, write_rate: int | None = None
+) -> OnlineStore:
     """The online store at a URI.
 
     Parameters
@@ -110,6 +112,8 @@ def open_store(uri: str, patience: Patience | None = None) -> OnlineStore:
         ``redis+sentinel://host:port,host:port/service/db`` or ``redis+cluster://host:port``.
     patience
         How long a Redis is waited for when it is read.
+    write_rate
+        How many rows a second are written to a Redis at most; None: as fast as it goes.
 
     Raises
     ------
@@ -123,7 +127,7 @@ def open_store(uri: str, patience: Patience | None = None) -> OnlineStore:
     if uri.startswith("lmdb://") and uri != "lmdb://":
         return LmdbStore(uri.removeprefix("lmdb://"))
     if uri.startswith(_REDIS):
-        return RedisStore(uri, patience)
+        return RedisStore(uri, patience, write_rate)
     raise ConfigError(
         f"No online store is known for '{masked(uri)}'. Use lmdb://<path>, redis://, rediss://, "
         f"unix://, redis+sentinel://host:port,host:port/service/db or redis+cluster://host:port."

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from hashlib import sha1, sha256
 from itertools import islice
+from threading import Lock
 from typing import Any, TypeVar
 
 from feature_store_assets.errors import OnlineStoreUnavailable
@@ -23,14 +24,17 @@ from feature_store_assets.online.connection import (
 )
 
 _READ = 10_000  # keys per MGET
-_WRITE = 1_000  # rows that are sent together, and sent again together
+_SCAN = 1_000  # keys per look of SCAN
+_WRITE = 5_000  # rows that are sent together, and sent again together
 _CALL = 100  # of them per call of a server-side function, which blocks the server meanwhile
+_PACED = 10  # rows that are sent together where readers matter more than speed
+_LATE = 0.02  # seconds of overslept pauses that are made up for
 # Writing is tried again by this module, not by the client: a cursor of SCAN, say, means nothing to
 # the server that comes after a restart.
 _WRITING = Patience(timeout=5.0, retries=0)
 _WAITED_OUT = 15.0  # seconds that a server which answered before may be away
 _PAUSE = 0.5
-_CONFIRMED = 500  # milliseconds that a replica may take to confirm what was written
+_CONFIRMED = 1_000  # milliseconds that a replica may take to confirm what was written
 _UNCONFIRMED = 10.0  # seconds for which one that did not is not asked again
 
 _T = TypeVar("_T")
@@ -123,13 +127,20 @@ class RedisStore:
         ``redis+sentinel://host:port,host:port/service/db`` or ``redis+cluster://host:port``.
     patience
         Of reading.
+    write_rate
+        Rows a second that are written at most.
     """
 
-    def __init__(self, uri: str, patience: Patience | None = None) -> None:
+    def __init__(
+        self, uri: str, patience: Patience | None = None, write_rate: int | None = None
+    ) -> None:
         self._uri = uri
         self._cluster = is_cluster(uri)
-        self._replicated = self._cluster or uri.startswith("redis+sentinel://")
+        self._watched = uri.startswith("redis+sentinel://")
         self._answered = False
+        self._rate = write_rate
+        self._due = 0.0  # when the next rows may be written
+        self._pacing = Lock()
         self._scripted = False
         # When each node's replicas are asked to confirm again.
         self._asked_again: dict[str, float] = {}
@@ -212,11 +223,21 @@ class RedisStore:
         )
 
     def _call(self, name: str, rows: list[tuple[bytes, tuple[bytes, ...]]]) -> int:
-        changed = 0
-        for first in range(0, len(rows), _WRITE):
-            part = rows[first : first + _WRITE]
+        changed, together = 0, _WRITE if self._rate is None else _PACED
+        for first in range(0, len(rows), together):
+            part = rows[first : first + together]
+            self._pace(len(part))
             changed += self._patiently(partial(self._run, name, part))
         return changed
+
+    def _pace(self, rows: int) -> None:
+        """Wait until so many rows may be written."""
+        if self._rate is not None:
+            with self._pacing:
+                now = time.monotonic()
+                begin = max(self._due, now - _LATE)
+                self._due = begin + rows / self._rate
+            time.sleep(max(0.0, begin - now))
 
     def _patiently(self, work: Callable[[], _T]) -> _T:
         """Work that is done again while the server is away, if it has answered before."""
@@ -313,18 +334,29 @@ class RedisStore:
     def _send(self, commands: Sequence[tuple[bytes, tuple[Any, ...]]]) -> list[Any]:
         """Send writes in one go, each to where its key is; their answers, by server."""
         if not self._cluster:
-            return self._pipelined("", self._redis, [command for _, command in commands])
-        cluster, nodes = self._redis, dict[str, tuple[Any, list[tuple[Any, ...]]]]()
+            queued = [command for _, command in commands]
+            return self._pipelined("", self._redis, queued, replicated=self._watched)
+        cluster, nodes = self._redis, dict[str, tuple[list[Any], list[tuple[Any, ...]]]]()
         for key, command in commands:
-            node = cluster.get_node_from_key(key)
-            nodes.setdefault(node.name, (node, []))[1].append(command)
+            slot = cluster.keyslot(key)
+            primary = cluster.nodes_manager.get_node_from_slot(slot)
+            # A primary, then its replicas that live.
+            servers = cluster.nodes_manager.slots_cache[slot]
+            nodes.setdefault(primary.name, (servers, []))[1].append(command)
         return [
             answer
-            for name, (node, queued) in nodes.items()
-            for answer in self._pipelined(name, cluster.get_redis_connection(node), queued)
+            for name, (servers, queued) in nodes.items()
+            for answer in self._pipelined(
+                name,
+                cluster.get_redis_connection(servers[0]),
+                queued,
+                replicated=len(servers) > 1,
+            )
         ]
 
-    def _pipelined(self, name: str, server: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def _pipelined(
+        self, name: str, server: Any, commands: Sequence[tuple[Any, ...]], *, replicated: bool
+    ) -> list[Any]:
         """Send writes to one server and have a replica confirm them.
 
         A primary says that it wrote before its replicas have it. If it died then, rows would be
@@ -332,7 +364,7 @@ class RedisStore:
         """
         from redis.exceptions import AskError, MovedError, TryAgainError
 
-        confirm = self._replicated and time.monotonic() >= self._asked_again.get(name, 0.0)
+        confirm = replicated and time.monotonic() >= self._asked_again.get(name, 0.0)
         # By the same connection: WAIT waits for what its own connection wrote.
         with server.pipeline(transaction=False) as pipe:
             for command in commands:
@@ -352,20 +384,19 @@ class RedisStore:
         return answers
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
-        pattern = re.sub(rb"([\[\]*?^\\-])", rb"\\\1", prefix) + b"*"
-
         from redis.exceptions import ConnectionError as Broken
 
+        pattern = re.sub(rb"([\[\]*?^\\-])", rb"\\\1", prefix) + b"*"
         under_way: tuple[set[str], Iterator[bytes]] | None = None
 
         def go_on() -> list[bytes]:
             nonlocal under_way
             servers, keys = under_way or (
                 self._servers(),
-                self._redis.scan_iter(match=pattern, count=_WRITE),
+                self._redis.scan_iter(match=pattern, count=_SCAN),
             )
             under_way = None  # after an error, from the beginning
-            chunk = list(islice(keys, _WRITE))
+            chunk = list(islice(keys, _SCAN))
             if self._servers() != servers:  # by a connection that was mended silently
                 raise Broken("it was restarted")
             under_way = servers, keys
@@ -375,11 +406,15 @@ class RedisStore:
             yield chunk
 
     def _servers(self) -> set[str]:
-        """What tells a server from the one that follows it."""
-        if not self._cluster:
-            return {self._redis.info("server")["run_id"]}
-        told = self._redis.info("server", target_nodes=self._redis.PRIMARIES)
-        # Of one primary, its own answer; of several, theirs by name.
+        """What tells a server from the one that follows it; nothing where that is forbidden."""
+        from redis.exceptions import NoPermissionError
+
+        primaries = {"target_nodes": self._redis.PRIMARIES} if self._cluster else {}
+        try:
+            told = self._redis.info("server", **primaries)
+        except NoPermissionError:
+            return set()
+        # Of one server, its own answer; of several, theirs by name.
         return {each["run_id"] for each in ([told] if "run_id" in told else told.values())}
 
     def marks(self, name: bytes) -> dict[str, float]:

@@ -56,7 +56,16 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, Any]]:
     with tcp_server(tmp_path) as port:
         admin: Any = redis.Redis(port=port)
         admin.execute_command(
-            "ACL", "SETUSER", "app", "on", ">hunter2", "~*", "+@all", "-fcall", "-function"
+            "ACL",
+            "SETUSER",
+            "app",
+            "on",
+            ">hunter2",
+            "~*",
+            "+@all",
+            "-fcall",
+            "-function",
+            "-info",
         )
         yield f"redis://app:hunter2@127.0.0.1:{port}/0", admin
         admin.close()
@@ -143,20 +152,20 @@ class Restarted:
 
 def test_writing_waits_out_a_restarted_server(kept: Restarted) -> None:
     store = open_store(f"redis://127.0.0.1:{kept.port}")
-    rows = [(SPACE.key(number), row(2)) for number in range(2_500)]
+    rows = [(SPACE.key(number), row(2)) for number in range(6_500)]
     keys = [key for key, _ in rows]
     store.put([(key, row(1)) for key in keys])
     store.mark(SPACE.prefix, {"p": 1.0})
     works: list[tuple[Callable[[], object], object]] = [
-        (lambda: store.put(rows), 2_500),
-        (lambda: store.look(keys), [row(2)] * 2_500),
+        (lambda: store.put(rows), 6_500),
+        (lambda: store.look(keys), [row(2)] * 6_500),
         (lambda: store.replace([(keys[0], row(2), tombstone(3))]), 1),
         (lambda: store.mark(SPACE.prefix, {"q": 2.0}), None),
         (lambda: store.marks(SPACE.prefix), {"p": 1.0, "q": 2.0}),
         (lambda: store.unmark(SPACE.prefix, ["q"]), None),
         (lambda: store.remove(keys[:10]), 10),
         (lambda: store.expire(SPACE.prefix, sortable(2)), 0),
-        (lambda: store.delete(SPACE.prefix), 2_490),
+        (lambda: store.delete(SPACE.prefix), 6_490),
     ]
     with ThreadPoolExecutor(1) as pool:
         for work, expected in works:
@@ -221,11 +230,26 @@ def test_a_refusal_is_told_at_once(guarded: tuple[str, Any]) -> None:
     store.close()
 
 
+def test_writing_keeps_to_its_rate(valkey_uri: str) -> None:
+    store = open_store(valkey_uri, write_rate=1_000)
+    store.delete(SPACE.prefix)
+    rows = [(SPACE.key(number), row(1)) for number in range(95)]
+    began = time.monotonic()
+    assert store.put(rows[:50]) == 50
+    with ThreadPoolExecutor(3) as pool:
+        puts = [pool.submit(store.put, rows[at : at + 15]) for at in (50, 65, 80)]
+        assert [put.result() for put in puts] == [15, 15, 15]
+    # All but the last portion of ten at most, and the 20 milliseconds that may be made up for.
+    assert time.monotonic() - began >= 0.065
+    assert store.look([key for key, _ in rows]) == [row(1)] * 95
+    store.close()
+
+
 def test_a_slot_that_migrates_is_written_where_it_goes(tmp_path: Path) -> None:
     with cluster(tmp_path) as uri:
         store, key = open_store(uri), SPACE.key(1)
         nodes: dict[bool, Any] = {}
-        client = redis.cluster.RedisCluster(host="127.0.0.1", port=int(uri.rpartition(":")[2]))
+        client: Any = redis.cluster.RedisCluster(host="127.0.0.1", port=int(uri.rpartition(":")[2]))
         slot = client.keyslot(key)
         for node in client.get_primaries():
             server = client.get_redis_connection(node)
