@@ -8,28 +8,24 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from bench import report
-from bench.children import REPOSITORY, peers_environment, peers_python, peers_versions
+from bench.children import REPOSITORY, peers_python, peers_versions
+from bench.http_servers import Server, ask, our_body, servers
 from bench.measuring import aim, surroundings
 from bench.pacing import Paced, paced
-from bench.serving import ENTITIES, KEY, Shape, child, files, fill
-from feature_store_assets_tests.servers import free_port, tcp_server
+from bench.serving import ENTITIES, Shape, child, files
 
 _HOME = REPOSITORY / ".bench"
 _PAGE = REPOSITORY / "docs" / "benchmarks" / "http.md"
@@ -41,7 +37,6 @@ _PACED_SECONDS = 10.0
 _CONNECTIONS = 16
 _BODIES = 512
 _MANY, _FEW = 100, 32
-_CACHE = {"ENABLE_CACHING": "true", "CACHE_TTL_SECONDS": "60"}
 
 _ABOUT = """\
 # Benchmarks: online reads over HTTP
@@ -64,25 +59,13 @@ _HOW = """\
 - All servers gave the same values before anything was timed. Feast's own client, with
   `online_store: {{type: remote, path: <our url>}}`, read {remote} rows from our server, equal to
   Feast's own.
-- Case by case the servers take turns, {rounds} times {seconds:g} s after one to warm up; figures
-  are medians of the rounds. CPU is that of the server's process per request.
+- Case by case the servers take turns, {rounds} times {seconds:g} s after one to warm up (from 100
+  entities on twice as long, once less often); figures are medians of the rounds. CPU is that of
+  the server's process per request.
 - wrk is a closed loop: {connections} connections, each waiting for its answer. The steady rate is
   an open one: a latency counts from the moment at which the request was due.
 - One machine, two cores that load, server and Valkey share: ratios within a table count.
 """
-
-
-@dataclass(frozen=True)
-class _Server:
-    """One server that runs, and how it is asked: its path, and a body for some entities."""
-
-    name: str
-    port: int
-    pid: int
-    path: str
-    body: Callable[[Shape, list[str]], Any]
-    values: Callable[[Any, Shape], list[list[Any]]]
-    serves: Callable[[Shape], bool] = lambda _: True
 
 
 def main() -> None:
@@ -95,7 +78,7 @@ def main() -> None:
     console, facts = Console(highlight=False, soft_wrap=True), surroundings()
     start = time.monotonic()
     parts, lines = [], []
-    with servers() as (running, uri, folder):
+    with servers(_HOME) as (running, uri, folder):
         shapes = [Shape(width, groups) for width in _WIDTHS for groups in (1, 3)]
         for shape in shapes:
             _agree(running, shape)
@@ -127,150 +110,21 @@ def main() -> None:
     page.write_text("\n".join(told))
 
 
-# Servers
-
-
-@contextmanager
-def servers() -> Iterator[tuple[list[_Server], str, Path]]:
-    """Fill the stores and start every server."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="bench")))
-        (folder / "server").mkdir()
-        uri = f"redis://127.0.0.1:{stack.enter_context(tcp_server(folder / 'server'))}"
-        lmdb, redis = fill(folder / "lmdb", None), fill(folder / "redis", uri)
-        job = {"folder": str(folder / "feast"), "uri": uri, "groups": files(folder / "files")}
-        with child("online_feast", job, home=_HOME, peers=True):
-            pass  # it fills the store
-        (folder / "feast" / "feature_store.yaml").write_text(
-            f"project: bench\nprovider: local\nregistry: {folder}/feast/registry.db\n"
-            f"offline_store: {{type: file}}\nentity_key_serialization_version: 3\n"
-            f"online_store: {{type: redis, connection_string: '{uri.removeprefix('redis://')}'}}\n"
-        )
-
-        def ours(name: str, root: Path, more: dict[str, str]) -> _Server:
-            settings = {f"FEATURE_STORE_{key}": value for key, value in more.items()}
-            settings["FEATURE_STORE_STORAGE_PATH"] = str(root)
-            command = [str(Path(sys.executable).parent / "feature-store"), "serve", "--port"]
-            port, pid = stack.enter_context(_process(command, settings))
-            return _Server(name, port, pid, "/v1/online-features", _our_body, _our_values)
-
-        bare = Shape(10, 1)
-        app = [sys.executable, "-m", "uvicorn", "bench.contenders.http_bare:app",
-               "--no-access-log", "--log-level", "warning", "--port"]  # fmt: skip
-        names = ",".join(bare.declared()[0].feature_names)
-        bare_port, bare_pid = stack.enter_context(_process(app, {"REDIS": uri, "NAMES": names}))
-        feast = [str(peers_python(_HOME).parent / "feast"), "-c", str(folder / "feast"), "serve",
-                 "--no-access-log", "-w", "1", "--worker-connections", "1000", "--max-requests",
-                 "100000000", "--port"]  # fmt: skip
-        feast_port, feast_pid = stack.enter_context(_process(feast, {}))
-        online = {"ONLINE_STORE_URI": uri}
-        yield (
-            [
-                ours("ours, LMDB", lmdb.root, {}),
-                ours("ours, Redis", redis.root, online),
-                ours("ours, Redis, cached", redis.root, {**online, **_CACHE}),
-                _Server("bare ASGI", bare_port, bare_pid, "/", _bare_body, _bare_values,
-                        lambda shape: shape == bare),
-                _Server("feast serve", feast_port, feast_pid, "/get-online-features", _feast_body,
-                        _feast_values),
-            ],
-            uri,
-            folder,
-        )  # fmt: skip
-
-
-@contextmanager
-def _process(command: list[str], settings: dict[str, str]) -> Iterator[tuple[int, int]]:
-    """A server on a free port; gives the port and the pid of the process that answers."""
-    port = free_port()
-    process = subprocess.Popen(
-        [*command, str(port)],
-        cwd=REPOSITORY,
-        env={**peers_environment(), **settings},
-        start_new_session=True,
-    )
-    try:
-        for _ in range(1_200):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
-                    answer.read()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise RuntimeError(f"{command[0]} ended.") from None
-                time.sleep(0.05)
-        yield port, _answering(process.pid)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _answering(pid: int) -> int:
-    """The process that answers: Feast's server has its worker as a child."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[0]) if children else pid
-
-
-def _our_body(shape: Shape, entities: list[str]) -> Any:
-    what = {"group": shape.name} if shape.groups == 1 else {"view": shape.name}
-    return {**what, "entities": entities}
-
-
-def _our_values(answer: Any, _shape: Shape) -> list[list[Any]]:
-    found: list[list[Any]] = answer["values"]
-    return found
-
-
-def _bare_body(shape: Shape, entities: list[str]) -> Any:
-    [group] = shape.case()["groups"]
-    return [f"{group['prefix']}{{s{len(each)}:{each}}}" for each in entities]
-
-
-def _bare_values(answer: Any, _shape: Shape) -> list[list[Any]]:
-    return [list(row.values()) for row in answer]
-
-
-def _feast_body(shape: Shape, entities: list[str]) -> Any:
-    names = [
-        f"{group['name']}:{feature}"
-        for group in shape.case()["groups"]
-        for feature in group["features"]
-    ]
-    return {"features": names, "entities": {KEY: entities}}
-
-
-def _feast_values(answer: Any, shape: Shape) -> list[list[Any]]:
-    # Feast answers in an order of its own.
-    found = dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
-    columns = [found[f"f{number}"]["values"] for number in range(shape.features)]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
 # Answers
 
 
-def _ask(server: _Server, shape: Shape, entities: list[str]) -> list[list[Any]]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{server.port}{server.path}",
-        json.dumps(server.body(shape, entities)).encode(),
-        {"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request) as answer:
-        return server.values(json.load(answer), shape)
-
-
-def _agree(running: Sequence[_Server], shape: Shape) -> None:
+def _agree(running: Sequence[Server], shape: Shape) -> None:
     """Stop unless everyone answers the same."""
     asked = [f"user_{number}" for number in range(0, ENTITIES, 97)]
-    wanted = _ask(running[0], shape, asked)
+    wanted = ask(running[0], shape, asked)
     assert len(wanted) == len(asked)
     assert all(None not in row for row in wanted)
     for server in running:
         if server.serves(shape):
-            assert _ask(server, shape, asked) == wanted, f"{server.name} answers otherwise"
+            assert ask(server, shape, asked) == wanted, f"{server.name} answers otherwise"
 
 
-def _remote(running: Sequence[_Server], folder: Path, uri: str) -> int:
+def _remote(running: Sequence[Server], folder: Path, uri: str) -> int:
     """Let Feast's own client read from our server; how many rows were equal to its own store's."""
     job = {"folder": str(folder / "feast"), "uri": uri, "groups": files(folder / "files"),
            "filled": True}  # fmt: skip
@@ -293,19 +147,21 @@ def _remote(running: Sequence[_Server], folder: Path, uri: str) -> int:
 
 
 def _line(
-    running: Sequence[_Server], shape: Shape, count: int, rounds: int, folder: Path
+    running: Sequence[Server], shape: Shape, count: int, rounds: int, folder: Path
 ) -> dict[str, Any]:
     """Measure one case: the servers in turn, again and again."""
     random = np.random.default_rng(count)
     drawn = random.integers(0, ENTITIES, (_BODIES if count < _MANY else _FEW, count))
     lists = [[f"user_{number}" for number in dict.fromkeys(row.tolist())] for row in drawn]
     found: dict[str, list[dict[str, float]]] = {}
-    for number in range(rounds + 1):
+    # Many entities take long, and vary little.
+    seconds = _SECONDS if count < _MANY else 2 * _SECONDS if count == _MANY else 3 * _SECONDS
+    for number in range((rounds if count < _MANY else max(1, rounds - 1)) + 1):
         for server in (each for each in running if each.serves(shape)):
             path = folder / "bodies"
             bodies = (json.dumps(server.body(shape, each)).encode() for each in lists)
             path.write_bytes(b"\n".join(bodies))
-            seen = _loaded(server, path)
+            seen = _loaded(server, path, seconds)
             if number:  # the first round warms up
                 found.setdefault(server.name, []).append(seen)
     entries: list[dict[str, Any]] = []
@@ -322,10 +178,13 @@ def _line(
     }
 
 
-def _loaded(server: _Server, bodies: Path) -> dict[str, float]:
+def _loaded(server: Server, bodies: Path, seconds: int) -> dict[str, float]:
     """What wrk sees of a server, and what the server spends."""
     spent = _cpu(server.pid)
-    seen = _wrk(server, bodies)
+    seen = _wrk(server, bodies, seconds)
+    while not seen["requests"]:
+        seconds *= 3
+        seen = _wrk(server, bodies, seconds)
     assert not seen["failed"], f"{server.name} failed {seen['failed']} requests"
     return {
         "rate": seen["requests"] / seen["seconds"],
@@ -336,10 +195,11 @@ def _loaded(server: _Server, bodies: Path) -> dict[str, float]:
     }
 
 
-def _wrk(server: _Server, bodies: Path) -> dict[str, float]:
+def _wrk(server: Server, bodies: Path, seconds: int) -> dict[str, float]:
     script = str(Path(__file__).parent / "wrk.lua")
     url = f"http://127.0.0.1:{server.port}{server.path}"
-    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{_SECONDS}s", "--latency", "-s", script, url]
+    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--latency"]
+    command += ["-s", script, url]
     told = subprocess.run(
         [*command, "--", str(bodies)], stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -367,12 +227,12 @@ def _aims(shape: Shape, count: int, rates: dict[str, float]) -> list[str]:
     return [*told, aim(f"{ratio:.0f}x feast serve, at least 10x", met=ratio >= 10)]
 
 
-def _steady(running: Sequence[_Server], seconds: float) -> str:
+def _steady(running: Sequence[Server], seconds: float) -> str:
     """10 entities x 20 features at 2,000 requests a second, over Redis."""
     server = next(each for each in running if each.name == "ours, Redis")
     shape, random = Shape(20, 1), np.random.default_rng(3)
     bodies = [
-        json.dumps(_our_body(shape, [f"user_{number}" for number in row])).encode()
+        json.dumps(our_body(shape, [f"user_{number}" for number in row])).encode()
         for row in random.integers(0, ENTITIES, (_BODIES, 10)).tolist()
     ]
     found = _median([paced(server.port, server.path, bodies, rate=2_000, seconds=seconds)
@@ -388,14 +248,14 @@ def _steady(running: Sequence[_Server], seconds: float) -> str:
     )  # fmt: skip
 
 
-def _zipf(running: Sequence[_Server], seconds: float) -> str:
+def _zipf(running: Sequence[Server], seconds: float) -> str:
     """Entities as traffic has them: the number n is asked for as often as 1 / n says."""
     server = next(each for each in running if each.name == "ours, Redis, cached")
     shape, random = Shape(20, 1), np.random.default_rng(5)
     weights = 1 / np.arange(1, ENTITIES + 1)
     drawn = random.choice(ENTITIES, (20_000, 10), p=weights / weights.sum())
     bodies = [
-        json.dumps(_our_body(shape, [f"user_{number}" for number in row])).encode()
+        json.dumps(our_body(shape, [f"user_{number}" for number in row])).encode()
         for row in drawn.tolist()
     ]
     before = _counts(server)
@@ -419,7 +279,7 @@ def _zipf(running: Sequence[_Server], seconds: float) -> str:
     )  # fmt: skip
 
 
-def _counts(server: _Server) -> tuple[float, float]:
+def _counts(server: Server) -> tuple[float, float]:
     """The cache's hits and misses so far."""
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
         lines = answer.read().decode().splitlines()

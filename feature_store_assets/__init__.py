@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from feature_store_assets.client import FeatureStoreClient as FeatureStoreClient
     from feature_store_assets.config import FeatureStoreConfig as FeatureStoreConfig
     from feature_store_assets.declaration.expect import Expectation as Expectation
     from feature_store_assets.declaration.expect import expect as expect
@@ -36,6 +37,7 @@ _HOME = {
     "FeatureGroup": "declaration.group",
     "FeatureGroupComponent": "orchestration.component",
     "FeatureStore": "store",
+    "FeatureStoreClient": "client",
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors",
     "FeatureTable": "offline.frames",

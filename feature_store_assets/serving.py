@@ -16,7 +16,13 @@ from feature_store_assets.errors import DataError, OnlineStoreUnavailable, Regis
 from feature_store_assets.online import OnlineStore, Patience, open_store
 from feature_store_assets.online.cache import RowCache, Rows
 from feature_store_assets.online.generations import Rebuilt, current, in_each, rebuild
-from feature_store_assets.online.joined import entity_part, generation_of, joined_space, refresh
+from feature_store_assets.online.joined import (
+    entity_part,
+    generation_of,
+    joined_space,
+    refresh,
+    sweep,
+)
 from feature_store_assets.online.publish import Published, Wrote, publish
 from feature_store_assets.online.query import Part, Query
 from feature_store_assets.online.row import KeySpace, micros, sortable
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
     from feature_store_assets.config import FeatureStoreConfig
     from feature_store_assets.declaration.group import FeatureGroup
+    from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.applied import Applied
     from feature_store_assets.registry.asked import Asked
@@ -243,7 +250,7 @@ class Serving:
         The old ones go once no reader can use them any more, which `wait` waits for.
         """
         with self._writing(group, table, None) as wrote:
-            return rebuild(
+            done = rebuild(
                 table,
                 self.store,
                 group,
@@ -252,6 +259,9 @@ class Serving:
                 wrote=wrote,
                 wait=wait,
             )
+        for view, spaces in self._precomputed(group):
+            sweep(self.store, view.name, spaces)
+        return done
 
     @contextmanager
     def _writing(
@@ -261,8 +271,7 @@ class Serving:
         partitions: Sequence[str] | None,
         told: Callable[[int], None] = lambda _: None,
     ) -> Iterator[Wrote]:
-        """What has to hear of rows that are put: the cache, and who is watching."""
-        cache = self.rows
+        """What has to hear of rows that are put: what is made of them, and who is watching."""
 
         def total() -> int:
             return sum(file.rows for file in table.files(partitions=partitions))
@@ -270,32 +279,38 @@ class Serving:
         with progress(f"Publishing {group.name}", total) as advance:
 
             def wrote(keys: Sequence[bytes]) -> None:
-                if isinstance(cache, RowCache):
-                    cache.forget(keys)
-                self._join(group, keys)
+                self._follow(group, keys)
                 advance(len(keys))
                 told(len(keys))
 
             yield wrote
 
-    def _join(self, group: FeatureGroup, keys: Sequence[bytes]) -> None:
-        """Join rows of precomputed views again, after those keys of a group were written."""
-        if not keys:
-            return
+    def _follow(self, group: FeatureGroup, keys: Sequence[bytes]) -> None:
+        """Bring what is made of rows up to date, after those of a group were written."""
+        changed = list(keys)
+        if keys:
+            # Perhaps in a generation that nobody reads yet, or any more.
+            space = KeySpace.of(group, generation_of(keys[0]))
+            # Looked up after the write: a view that is applied later finds the rows themselves.
+            for view, spaces in self._precomputed(group, space):
+                changed += refresh(self.store, view.name, spaces, map(entity_part, keys))
+        if isinstance(self.rows, RowCache):
+            self.rows.forget(changed)
+
+    def _precomputed(
+        self, group: FeatureGroup, space: KeySpace | None = None
+    ) -> Iterator[tuple[FeatureView, list[KeySpace]]]:
+        """The precomputed views over a group, and where their groups' rows stand."""
         this = (group.name, group.version)
-        # Looked up after the write: a view that is applied later finds the rows themselves.
         for view in self._applied.views():
             versions = [(each.group, each.version) for each in view.selections]
-            if not view.precompute or this not in versions:
-                continue
-            groups = [self._applied.group(*each) for each in versions]
-            spaces = [
-                KeySpace.of(each, generation)
-                for each, generation in zip(groups, current(self.store, groups), strict=True)
-            ]
-            # Perhaps in a generation that nobody reads yet, or any more.
-            spaces[versions.index(this)] = KeySpace.of(group, generation_of(keys[0]))
-            refresh(self.store, view.name, spaces, map(entity_part, keys))
+            if view.precompute and this in versions:
+                groups = [self._applied.group(*each) for each in versions]
+                numbers = current(self.store, groups)
+                spaces = list(map(KeySpace.of, groups, numbers))
+                if space is not None:
+                    spaces[versions.index(this)] = space
+                yield view, spaces
 
     def remove(self, group: FeatureGroup, entity_ids: Sequence[Any]) -> int:
         """Remove the online rows of entities; return how many there were."""
@@ -304,9 +319,7 @@ class Serving:
             part = Part.of(group, {}, space.generation)
             keys = Query(group.name, [part]).keys(entity_ids)
             removed = self.store.remove(keys)
-            self._join(group, keys)
-            if isinstance(self.rows, RowCache):
-                self.rows.forget(keys)
+            self._follow(group, keys)
             return removed
 
         return in_each(self.store, group, remove)

@@ -59,6 +59,18 @@ def earlier(seen: pl.Series, asked_at: pl.Series) -> pl.Series:
     return seen.zip_with((seen < asked_at).fill_null(value=False), asked_at)
 
 
+def ratio(x: pl.Series, more: pl.Series) -> pl.Series:
+    return x.fill_null(1.0) / more
+
+
+def hours_since_t0(asked_at: pl.Series) -> pl.Series:
+    return asked_at.dt.epoch("us") / 3_600_000_000
+
+
+def per_score(score: pl.Series, distance: pl.Series) -> pl.Series:
+    return distance / score
+
+
 # What may not be.
 
 

@@ -53,9 +53,17 @@ def filled(store: FeatureStore) -> None:
 
 
 @pytest.fixture(scope="module")
-def valkey() -> Iterator[str]:
+def server() -> Iterator[str]:
     with redis_server("valkey") as uri:
         yield uri
+
+
+@pytest.fixture
+def valkey(server: str) -> str:
+    """An empty one."""
+    with redis.Redis.from_url(server) as client:
+        client.flushall()
+    return server
 
 
 # Shapes
@@ -202,8 +210,8 @@ def test_awaited_answers_are_those_of_the_blocking_call(tmp_path: Path, valkey: 
 
     asyncio.run(main(None))
     asyncio.run(main(valkey, enable_caching=True))
-    with redis.Redis.from_url(valkey) as server:
-        server.flushall()
+    with redis.Redis.from_url(valkey) as client:
+        client.flushall()
     asyncio.run(main(valkey))
 
 
@@ -226,8 +234,6 @@ def test_loops_one_after_the_other_each_get_their_connection(tmp_path: Path, val
 
 @pytest.fixture
 def cached(tmp_path: Path, valkey: str) -> Iterator[FeatureStore]:
-    with redis.Redis.from_url(valkey) as server:
-        server.flushall()
     settings: dict[str, Any] = {"enable_caching": True, "cache_ttl_seconds": 3600}
     with new_store(tmp_path, online_store_uri=valkey, **settings) as store:
         filled(store)
@@ -349,6 +355,29 @@ def test_a_precomputed_read_is_one_look_up_per_entity(shop: FeatureStore) -> Non
     assert asked == [1, 2, 2]  # of an unknown entity the groups are asked, too
 
 
+def test_a_process_reads_its_own_writes_joined_through_its_cache(cached: FeatureStore) -> None:
+    precomputed(cached)
+    for value in (7.0, 8.0):
+        cached.write_features([row("ann", 1, total=value, orders=3)], "spend", "upsert")
+        found = cached.get_online_features("fast", ["ann"], at=at(1))
+        assert found["ann"]["total"] == value
+
+
+def test_a_group_written_anew_is_joined_anew(shop: FeatureStore) -> None:
+    precomputed(shop)
+    shop.write_features([row("ann", 1, total=4.0, orders=9)], "spend")
+    group = shop.applied.group("spend")
+    shop.serving.rebuild(group, shop.table(group), wait=lambda _: None)
+    shop.serving.forget()
+    asked = ["ann", "bob", "eve", "none"]
+    assert shop.get_online_features("fast", asked, at=at(1)) == shop.get_online_features(
+        "both", asked, at=at(1)
+    )
+    joined = {key for keys in shop.online.scan(b"fs:fast:") for key in keys}
+    assert {key[: key.index(b"{")] for key in joined} == {min(joined)[: min(joined).index(b"{")]}
+    assert len(joined) == 2  # those whose spending is known
+
+
 WRITES = st.lists(
     st.tuples(
         st.sampled_from(["spend", "place", "removed"]),
@@ -407,8 +436,6 @@ def test_a_publish_that_was_cut_off_before_joining_is_made_good(
 
 
 def test_after_its_table_was_restored_a_group_is_written_anew(tmp_path: Path, valkey: str) -> None:
-    with redis.Redis.from_url(valkey) as server:
-        server.flushall()
     with new_store(tmp_path / "lost", online_store_uri=valkey) as store:
         filled(store)
         for hours in range(1, 5):

@@ -35,7 +35,8 @@ def arrow_table(data: Any) -> pa.Table:
         data = data.collect()
     if library == "polars" and hasattr(data, "to_arrow"):
         # Not through the capsule: pyarrow can do little with the string views in it.
-        return _from_polars(data)
+        table: pa.Table = data.to_arrow()
+        return table
     if hasattr(data, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(data).read_all()
     raise DataError(
@@ -66,25 +67,28 @@ def _from_rows(rows: list[Any]) -> pa.Table:
     if not all(isinstance(row, Mapping) for row in rows):
         raise DataError("A list of rows is a list of dicts, one per row.")
     names = dict.fromkeys(name for row in rows for name in row)
+    if any("\0" in str(name) for name in names):
+        raise DataError("A column's name holds a NUL character.")
     columns = [_column(name, [row.get(name) for row in rows]) for name in names]
-    return plain_strings(_from_polars(pl.DataFrame(columns)))
+    for kind, what in _NOT_IN_ARROW.items():
+        if unfit := [each.name for each in columns if kind in str(each.dtype)]:
+            raise DataError(
+                f"Columns {unfit} hold {what}. Make them text, or columns of their own."
+            )
+    return plain_strings(pl.DataFrame(columns).to_arrow())
 
 
-def _from_polars(frame: pl.DataFrame) -> pa.Table:
-    import polars as pl
-
-    table = frame.to_arrow()
-    for at, (name, kind) in enumerate(frame.schema.items()):
-        if kind == pl.List(pl.Null):  # handed out with fewer nulls than the lists have
-            lists = pa.array(frame[name].to_list(), pa.list_(pa.null()))
-            table = table.set_column(at, name, lists)
-    return table
+# Polars types that it cannot hand on, or fails at by a panic.
+_NOT_IN_ARROW = {"Int128": "integers of more than 64 bits", "Struct": "objects"}
 
 
 def plain_strings(table: pa.Table) -> pa.Table:
     """Return strings as Arrow's common type, not the large ones that Polars hands out."""
-    plain = [pa.string() if kind == pa.large_string() else kind for kind in table.schema.types]
-    return table.cast(pa.schema(list(zip(table.column_names, plain, strict=True))))
+    # One by one: a cast of the whole table loses items of lists that hold nulls only.
+    for at, field in enumerate(table.schema):
+        if field.type == pa.large_string():
+            table = table.set_column(at, field.name, table[at].cast(pa.string()))
+    return table
 
 
 def _column(name: Any, values: list[Any]) -> pl.Series:

@@ -109,8 +109,8 @@ def generation_of(key: bytes) -> int:
 
 def refresh(
     store: OnlineStore, view: str, spaces: Sequence[KeySpace], entities: Iterable[bytes]
-) -> None:
-    """Join the rows of entities again, after one of them changed.
+) -> list[bytes]:
+    """Join the rows of entities again, after one of them changed; return the joined rows' keys.
 
     Parameters
     ----------
@@ -133,6 +133,20 @@ def refresh(
                 break
         else:
             raise WriteConflict(view, _ROUNDS)
+    return [home.prefix + entity for entity in every]
+
+
+def sweep(store: OnlineStore, view: str, spaces: Sequence[KeySpace]) -> int:
+    """Remove joined rows of a view that are made of rows elsewhere; return how many.
+
+    Who still looks for them there asks for the groups' rows.
+    """
+    home = joined_space(view, spaces)
+    every = home.prefix[: home.prefix.rindex(b":", 0, -1) + 1]
+    others = {
+        key[: key.index(b"{")] for keys in store.scan(every) for key in keys if b"{" in key
+    } - {home.prefix}
+    return sum(store.delete(prefix) for prefix in others)
 
 
 def _refreshed(

@@ -21,7 +21,7 @@ from feature_store_assets.server.catalogue import catalogue
 from feature_store_assets.server.documents import LEAN, document
 from feature_store_assets.server.feast import FeastFeatures
 from feature_store_assets.server.guard import Guard
-from feature_store_assets.server.lean import LeanRoutes, admit
+from feature_store_assets.server.lean import LeanRoutes, admit, route_of
 from feature_store_assets.server.online import OnlineFeatures
 from feature_store_assets.server.problems import Problem, problem
 from feature_store_assets.server.push import pushing
@@ -64,7 +64,7 @@ def create_app(store: FeatureStore) -> ASGIApp:
         summary="The newest features of entities, and what there is to ask for.",
         lifespan=lifespan,
     )
-    _tell_problems(app)
+    _tell_problems(app, observer)
     who = [Depends(_guarded(guard))]
     app.include_router(catalogue(store), dependencies=who)
     app.include_router(pushing(store), dependencies=who)
@@ -84,7 +84,10 @@ async def _rounds(guard: Guard) -> None:
     """What has to be done now and then: tokens may have changed, memory grown."""
     while True:
         if guard.due:
-            await asyncio.to_thread(guard.refresh)
+            try:
+                await asyncio.to_thread(guard.refresh)
+            except Exception:  # noqa: BLE001 - or no token could be taken back ever again
+                _log.exception("Tokens could not be looked up.")
         metrics.MEMORY.set(metrics.resident())
         await asyncio.sleep(_ROUND_SECONDS)
 
@@ -108,9 +111,11 @@ def _guarded(guard: Guard) -> Callable[..., Awaitable[None]]:
     return guarded
 
 
-def _tell_problems(app: FastAPI) -> None:
-    def told(_request: Request, error: Exception) -> Response:
+def _tell_problems(app: FastAPI, observer: metrics.Observer | None) -> None:
+    def told(request: Request, error: Exception) -> Response:
         answer = problem(error)
+        if observer is not None:
+            observer.failed(route_of(request.scope), error)
         headers = (
             {"WWW-Authenticate": "Bearer"}
             if answer.status_code == HTTPStatus.UNAUTHORIZED
@@ -118,8 +123,10 @@ def _tell_problems(app: FastAPI) -> None:
         )
         return Response(answer.body, answer.status_code, headers, "application/json")
 
-    def unfit(_request: Request, error: Exception) -> Response:
+    def unfit(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        if observer is not None:
+            observer.failed(route_of(request.scope), error)
         # Without the values, which may be personal.
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         unread = any(each["type"] == "json_invalid" for each in error.errors())

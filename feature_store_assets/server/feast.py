@@ -157,12 +157,14 @@ def _columns(asked: FeastRequest, queries: Mapping[str, Query]) -> list[_Column]
         pairs = [(view, name) for view, _, name in
                  (feature.partition(":") for feature in asked.features or ())]  # fmt: skip
     if not asked.full_feature_names:
-        names = [name for _, name in pairs]
-        if len(set(names)) < len(names) and len(set(pairs)) == len(pairs):
+        names = [name for _, name in dict.fromkeys(pairs)]
+        if len(set(names)) < len(names):
             raise Problem(422, "Features share a name: ask for full_feature_names.")
         return [_Column(name, owner, name) for owner, name in pairs]
+    # A service's features are named after the views that it is made of.
+    service = asked.feature_service is not None
     return [
-        _Column(f"{_home(queries[owner], name) or owner}__{name}", owner, name)
+        _Column(f"{(service and _home(queries[owner], name)) or owner}__{name}", owner, name)
         for owner, name in pairs
     ]
 

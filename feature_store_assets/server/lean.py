@@ -66,7 +66,7 @@ class LeanRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
         if answer is None:
-            await self._app(scope, _Limited(receive, self._largest), send)
+            await self._behind(scope, _Limited(receive, self._largest), send)
             return
         start = time.perf_counter()
         route, status, headers = scope["path"], 200, [_JSON]
@@ -84,6 +84,24 @@ class LeanRoutes:
         await send({"type": "http.response.body", "body": body})
         if self._observer is not None:
             self._observer.answered(route, status, time.perf_counter() - start)
+
+    async def _behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app behind answer, and count what it answers."""
+        if self._observer is None or scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def sent(message: Any) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        finally:
+            if status:
+                self._observer.answered(route_of(scope), status, time.perf_counter() - start)
 
     async def _asked(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request that may be answered."""
@@ -115,6 +133,11 @@ class _Limited:
         if self._size > self._largest:
             raise _too_large(self._largest)
         return message
+
+
+def route_of(scope: Scope) -> str:
+    """The route that a request was for, as the API's document names it."""
+    return getattr(scope.get("route"), "path", "other")
 
 
 class Gone(Exception):

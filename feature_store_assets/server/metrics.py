@@ -1,8 +1,10 @@
 """What the server counts and times, for Prometheus."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from feature_store_assets.errors import DeclarationError
+from feature_store_assets.errors import DeclarationError, StoreUnavailable
+from feature_store_assets.server.problems import Problem
 
 if TYPE_CHECKING:
     from feature_store_assets.online.answer import Found
@@ -77,6 +80,8 @@ MEMORY = Gauge(
     multiprocess_mode="liveall",
 )
 
+# The library takes any text, of which queries could name little.
+_NAME = re.compile(r"[A-Za-z0-9_]+")
 _Kind = Literal["counter", "gauge", "histogram"]
 _own: dict[str, tuple[str, Any]] = {}
 
@@ -119,6 +124,10 @@ def metric(
     }
     if kind not in kinds:
         raise DeclarationError(f"A metric is a {', '.join(kinds)}, not a '{kind}'.")
+    if not all(_NAME.fullmatch(each) for each in (name, *labels)):
+        raise DeclarationError(
+            f"Metric '{name}' cannot be: name it and its labels in letters, digits and '_'."
+        )
     more = {"buckets": tuple(buckets)} if kind == "histogram" else {}
     try:
         made = kinds[kind](f"business_{name}", description or name, list(labels), **more)
@@ -157,7 +166,13 @@ class Observer:
 
     def failed(self, route: str, error: Exception) -> None:
         """One request could not be answered."""
-        ERRORS.labels(route, type(error).__name__).inc()
+        if isinstance(error, Problem):  # or what it was made of
+            reason = (
+                type(error.__cause__).__name__ if error.__cause__ else f"HTTP {error.status_code}"
+            )
+        else:
+            reason = type(error).__name__
+        ERRORS.labels(route, reason).inc()
 
     def read(self, owner: str, found: "Found", seconds: float) -> None:
         """Rows were read for one request."""
@@ -219,11 +234,14 @@ class Sizes(Collector):
     def collect(self) -> Iterator[Metric]:
         if time.monotonic() >= self._due:
             by_group, whole = self._by_group(), self._whole()
-            for group, size in self._offline().items():
-                by_group.add_metric([group], size)
-            online = self._online()
-            if online is not None:
-                whole.add_metric([], online)
+            # While a store does not answer, everything else is told.
+            with suppress(StoreUnavailable):
+                for group, size in self._offline().items():
+                    by_group.add_metric([group], size)
+            with suppress(StoreUnavailable):
+                online = self._online()
+                if online is not None:
+                    whole.add_metric([], online)
             self._found = [by_group, whole]
             self._due = time.monotonic() + _SIZES_SECONDS
         yield from self._found
@@ -247,7 +265,8 @@ def exposition(sizes: Sizes) -> bytes:
         shown.register(sizes)
         return generate_latest(registry) + generate_latest(shown)
     for pid in _dead(Path(folder)):
-        multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
+        with suppress(FileNotFoundError):  # another worker was faster
+            multiprocess.mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
     together = CollectorRegistry()
     multiprocess.MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
     together.register(sizes)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -14,6 +13,7 @@ from feature_store_assets.errors import DataError
 from feature_store_assets.online.row import instant
 from feature_store_assets.server.lean import decoded
 from feature_store_assets.server.problems import Problem
+from feature_store_assets.wire import named, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +32,9 @@ class OnlineRequest(Struct, forbid_unknown_fields=True):
     entities: Annotated[
         list[Any],
         Meta(
-            description="Values of the one join key, or objects of join keys and request values.",
-            examples=[["user_1", "user_2"], [{"origin": "JFK", "dest": "LAX"}]],
+            description="Values of the one join key; lists of several; or objects of join keys "
+            "and request values. Dates and times are ISO 8601.",
+            examples=[["user_1"], [["JFK", "LAX"]], [{"origin": "JFK", "dest": "LAX"}]],
         ),
     ]
     group: Annotated[str, Meta(description="A feature group.")] | UnsetType = UNSET
@@ -172,62 +173,67 @@ def _subject(asked: OnlineRequest) -> tuple[Any, list[str] | None]:
 
 
 def typed_entities(query: Query, entities: list[Any]) -> list[Any]:
-    """Entities with the dates and times that JSON writes as text."""
-    kinds = {**query.key_types, **query.request}
-    readers = {name: read for name, kind in kinds.items() if (read := _READERS.get(kind or ""))}
+    """Entities as a read takes them: tuples of several keys, values of their own types."""
     if not entities:
         return entities
-    if not isinstance(entities[0], dict):
-        if any(isinstance(each, dict | list) for each in entities):
-            raise DataError(
-                f"The entities of '{query.owner}' are values of its one join key, or objects of "
-                f"{', '.join(kinds)}."
+    keys = query.key_types
+    if isinstance(entities[0], dict):
+        readers = _readers({**keys, **query.request})
+        if not readers or not all(isinstance(each, dict) for each in entities):
+            return entities
+        return [
+            {
+                name: _read(readers[name], value) if name in readers else value
+                for name, value in each.items()
+            }
+            for each in entities
+        ]
+    if len(keys) > 1:
+        if not all(isinstance(each, list) for each in entities):
+            raise _misshapen(query, f"lists of {', '.join(keys)}")
+        readers = _readers(dict(enumerate(keys.values())))
+        # One that is too short or too long is told by the read.
+        return [
+            tuple(
+                _read(readers[at], value) if at in readers else value
+                for at, value in enumerate(each)
             )
-        [reader] = readers.values() if len(kinds) == 1 and readers else [None]
-        return entities if reader is None else [reader(each) for each in entities]
-    if not readers or not all(isinstance(each, dict) for each in entities):
-        return entities
-    return [
-        {name: readers[name](value) if name in readers else value for name, value in each.items()}
-        for each in entities
-    ]
+            for each in entities
+        ]
+    if any(isinstance(each, dict | list) for each in entities):
+        raise _misshapen(query, "values of its one join key")
+    read = next(iter(_readers(keys).values()), None)
+    return entities if read is None else [_read(read, each) for each in entities]
 
 
-def _date(value: Any) -> Any:
+def _readers(kinds: Mapping[Any, str | None]) -> dict[Any, Callable[[Any], Any]]:
+    """What reads the values that JSON writes as text."""
+    return {name: read for name, kind in kinds.items() if kind and (read := reader(kind))}
+
+
+def _misshapen(query: Query, form: str) -> DataError:
+    names = ", ".join({**query.key_types, **query.request})
+    return DataError(f"The entities of '{query.owner}' are {form}, or objects of {names}.")
+
+
+def _read(read: Callable[[Any], Any], value: Any) -> Any:
     try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
+        return read(value)
+    except ValueError:
         return value  # told by the read, which knows the key's name
-
-
-def _time(value: Any) -> Any:
-    try:
-        instant = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return value
-    return instant.astimezone(UTC) if instant.tzinfo is not None else value
-
-
-_READERS: Mapping[str, Callable[[Any], Any]] = {"date32": _date, "timestamp[us, UTC]": _time}
 
 
 def named_floats(found: Found) -> bool:
     """Write NaN and infinities as text, in place; whether there were any."""
     places = [at for at, kind in enumerate(found.types.values()) if "float64" in kind]
-    named = False
+    any_named = False
     for row in found.rows:
         for at in places:
             value = row[at]
             if isinstance(value, list):
-                changed: Any = [_named(each) for each in value]
+                changed: Any = [named(each) for each in value]
             else:
-                changed = _named(value)
+                changed = named(value)
             if changed is not value and changed != value:
-                row[at], named = changed, True
-    return named
-
-
-def _named(value: Any) -> Any:
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+                row[at], any_named = changed, True
+    return any_named

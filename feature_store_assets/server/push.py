@@ -1,15 +1,20 @@
 """`POST /v1/push`: rows into a pushed group, offline and online in one call."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
+from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DataError
 from feature_store_assets.server import metrics
+from feature_store_assets.server.lean import decoded
 from feature_store_assets.store import FeatureStore
+from feature_store_assets.wire import reader
 
 
 class PushRequest(BaseModel):
@@ -20,13 +25,20 @@ class PushRequest(BaseModel):
     group: str = Field(description="A pushed group; an unknown one comes into being.")
     rows: list[dict[str, Any]] = Field(
         min_length=1,
-        description="Keys, event timestamp and features of each; dates and times are ISO 8601.",
+        description="Keys, event timestamp and features of each; dates and times are ISO 8601, "
+        'floats that JSON lacks "NaN", "Infinity" and "-Infinity".',
         examples=[[{"entity_id": "ann", "event_timestamp": "2024-06-03T00:00:00Z", "age": 41}]],
     )
     mode: Literal["append", "upsert", "overwrite"] = Field(
         default="append",
         description="append refuses to change stored facts, upsert writes newer revisions of "
         "them, overwrite replaces all rows.",
+    )
+    types: dict[str, str] = Field(
+        default={},
+        description="Types of columns that are not declared yet and whose values are written as "
+        "text, such as date32.",
+        examples=[{"born": "date32"}],
     )
 
 
@@ -40,14 +52,33 @@ class PushAnswer(BaseModel):
     version: int
 
 
+class _Body(Request):
+    """A request whose JSON is read as strictly as on the other routes.
+
+    The standard library's reader takes NaN, and halves of characters that nothing can store.
+    """
+
+    async def json(self) -> Any:
+        return decoded(msgspec.json.decode, await self.body())
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handle = super().get_route_handler()
+
+        async def read(request: Request) -> Response:
+            return await handle(_Body(request.scope, request.receive))
+
+        return read
+
+
 def pushing(store: FeatureStore) -> APIRouter:
     """The route that writes."""
-    router = APIRouter(tags=["push"])
+    router = APIRouter(tags=["push"], route_class=_Route)
 
     @router.post("/v1/push", summary="Write rows to a pushed group, offline and online")
     def push(asked: PushRequest) -> PushAnswer:
-        rows = _typed(store, asked.group, asked.rows)
-        result = store.write_features(rows, asked.group, asked.mode)
+        result = store.write_features(_typed(store, asked), asked.group, asked.mode)
         if store.config.enable_monitoring:
             metrics.PUSHED.labels(result.feature_group).inc(result.rows_written)
         return PushAnswer(**asdict(result))
@@ -55,47 +86,40 @@ def pushing(store: FeatureStore) -> APIRouter:
     return router
 
 
-def _typed(store: FeatureStore, name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows, with the dates and times that JSON writes as text."""
-    group = store.applied.find(name)
-    times, days = {"event_timestamp"}, set()
+def _typed(store: FeatureStore, asked: PushRequest) -> list[dict[str, Any]]:
+    """The rows, with values of their own types for those that JSON writes as text."""
+    group = store.applied.find(asked.group)
+    kinds = {column: type_name(kind) for column, kind in asked.types.items()}
+    kinds |= {"event_timestamp": _TIME}
     if group is not None:
-        kinds = dict(zip(group.entity.join_keys, group.entity.key_types, strict=True))
+        entity = group.entity
+        keys = zip(entity.join_keys, entity.key_types, strict=True)
+        kinds |= {key: kind for key, kind in keys if kind is not None}
         kinds |= {feature.name: feature.dtype for feature in group.features}
-        times = {group.timestamp, *([group.created] if group.created else [])}
-        times |= {column for column, kind in kinds.items() if kind == "timestamp[us, UTC]"}
-        days = {column for column, kind in kinds.items() if kind == "date32"}
+        kinds |= dict.fromkeys(
+            [group.timestamp, *([group.created] if group.created else [])], _TIME
+        )
+    readers = {column: read for column, kind in kinds.items() if (read := reader(kind))}
+
+    def typed(column: str, value: Any) -> Any:
+        try:
+            return readers[column](value)
+        except ValueError:
+            raise DataError(
+                f"'{column}' is {kinds[column]} and holds a text that is none. {_WRITTEN}"
+            ) from None
+
     return [
         {
-            column: _instant(column, value)
-            if column in times
-            else _day(column, value)
-            if column in days
-            else value
+            column: typed(column, value) if column in readers else value
             for column, value in row.items()
         }
-        for row in rows
+        for row in asked.rows
     ]
 
 
-def _instant(column: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError:
-        raise DataError(
-            f"'{column}' holds a time that is not ISO 8601, such as 2024-06-03T12:00:00Z."
-        ) from None
-    return instant.astimezone(UTC) if instant.tzinfo is not None else instant
-
-
-def _day(column: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise DataError(
-            f"'{column}' holds a date that is not ISO 8601, such as 2024-06-03."
-        ) from None
+_TIME = "timestamp[us, UTC]"
+_WRITTEN = (
+    "Dates and times are ISO 8601, such as 2024-06-03 and 2024-06-03T12:00:00Z; floats that JSON "
+    'lacks are "NaN", "Infinity" and "-Infinity".'
+)

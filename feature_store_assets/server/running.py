@@ -2,14 +2,19 @@
 
 import ipaddress
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from feature_store_assets.errors import ConfigError
 
 _APP = "feature_store_assets.server.app:from_env"
 _GRACE_SECONDS = 30
 _BACKLOG = 2_048
+# Longer than load balancers and clients keep an idle connection, or they would use a closed one.
+_IDLE_SECONDS = 75
 # Set before prometheus-client loads, which decides by it where its values live.
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -62,6 +67,8 @@ def serve(host: str, port: int, *, workers: int, tokens: bool) -> None:
 def _run(host: str, port: int, workers: int) -> None:
     import uvicorn
 
+    # uvicorn raises the signal again after its last answer: without this it would end us.
+    signal.signal(signal.SIGTERM, _ended)
     uvicorn.run(
         _APP,
         factory=True,
@@ -72,5 +79,10 @@ def _run(host: str, port: int, workers: int) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=_IDLE_SECONDS,
         log_level="warning",
     )
+
+
+def _ended(*_: Any) -> None:
+    sys.exit(0)

@@ -99,6 +99,10 @@ def test_zones_are_kept_as_the_instants_they_mean() -> None:
         ([("hunter2", 1)], "A list of rows is a list of dicts"),
         ("hunter2", "A str is no dataframe. Give a pandas, Polars or Arrow table"),
         (None, "A NoneType is no dataframe"),
+        ([{"x\0": 1}], "A column's name holds a NUL character"),
+        ([{"x": {"\0": "hunter2"}}], "Columns \\['x'\\] hold objects"),
+        ([{"x": 1 << 64}], "Columns \\['x'\\] hold integers of more than 64 bits"),
+        ([{"x": [-(1 << 70)]}], "Columns \\['x'\\] hold integers of more than 64 bits"),
         (pd.DataFrame({"x": [1, "hunter2"]}), "mixes types in \\['x'\\]"),
         (pd.DataFrame({"x": [Decimal(1), "hunter2"]}), "mixes types in \\['x'\\]"),
     ],
@@ -116,7 +120,7 @@ SCALARS = (
     | st.lists(st.none() | st.booleans())
     | st.lists(st.none() | st.dates())
     | st.lists(st.none() | st.datetimes(timezones=st.just(UTC)))
-    | st.lists(st.none() | st.lists(st.floats(allow_nan=False), min_size=1))
+    | st.lists(st.none() | st.lists(st.none() | st.floats(allow_nan=False), min_size=1))
 )
 
 
