@@ -16,8 +16,8 @@ ui: $(READY)  ## The Dagster UI on the same state, at http://127.0.0.1:3000
 test: $(READY)  ## The tests, in under five minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
-test-all: $(READY)  ## Every test: 30 kills, 1,000 interleavings, the browser
-	KILLS=30 DAGSTER_KILLS=10 FSA_INTERLEAVINGS=1000 $(BIN)/python -m pytest -n 2
+test-all: $(READY)  ## Every test: 30 kills, 1,000 interleavings, a minute of load, the browser
+	KILLS=30 DAGSTER_KILLS=10 FSA_INTERLEAVINGS=1000 LOAD_SECONDS=60 $(BIN)/python -m pytest -n 2
 
 oracle: $(READY)  ## Random point-in-time joins against brute force: make oracle CASES=10000
 	CASES=$(or $(CASES),1000) $(BIN)/python -m pytest --timeout=3600 -k oracle feature_store_assets_tests/offline

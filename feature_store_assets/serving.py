@@ -7,10 +7,7 @@ import time
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from cachetools import LRUCache
 
 from feature_store_assets.errors import DataError, OnlineStoreUnavailable, RegistryUnusable
 from feature_store_assets.online import OnlineStore, Patience, open_store
@@ -69,8 +66,7 @@ class Serving:
     def __init__(self, config: FeatureStoreConfig, applied: Applied) -> None:
         self._config = config
         self._applied = applied
-        self._prepared: LRUCache[Any, _Prepared] = LRUCache(_QUERIES)
-        self._lock = Lock()
+        self._prepared: dict[Any, _Prepared] = {}
         self._renewing: dict[Any, asyncio.Task[Query]] = {}
 
     @cached_property
@@ -121,13 +117,12 @@ class Serving:
 
     def forget(self) -> None:
         """Prepare reads anew: declarations were applied."""
-        with self._lock:
-            self._prepared.clear()
+        self._prepared.clear()
 
     def query(self, what: Any, features: Sequence[str] | None) -> Query:
         """Return the read of these features, prepared of late."""
         key = _key(what, features)
-        found = self._find(key)
+        found = self._prepared.get(key)
         if found is not None and time.monotonic() < found.due:
             return found.query
         return self._renew(key, what, features, found)
@@ -135,7 +130,7 @@ class Serving:
     async def query_async(self, what: Any, features: Sequence[str] | None) -> Query:
         """The same without blocking the event loop: an older one serves while it is renewed."""
         key = _key(what, features)
-        found, now = self._find(key), time.monotonic()
+        found, now = self._prepared.get(key), time.monotonic()
         if found is not None and now < found.due:
             return found.query
         place = (id(asyncio.get_running_loop()), key)
@@ -157,11 +152,6 @@ class Serving:
     def _longest(self) -> float:
         return max(_LONGEST, self._config.serve_stale_seconds)
 
-    def _find(self, key: Any) -> _Prepared | None:
-        with self._lock:
-            found: _Prepared | None = self._prepared.get(key)
-        return found
-
     def _renew(
         self, key: Any, what: Any, features: Sequence[str] | None, old: _Prepared | None
     ) -> Query:
@@ -180,8 +170,9 @@ class Serving:
                 raise
             cache.rest()
             prepared = old._replace(due=now + _AGAIN)
-        with self._lock:
-            self._prepared[key] = prepared
+        if len(self._prepared) > _QUERIES:  # somebody asks for ever other features
+            self._prepared.clear()
+        self._prepared[key] = prepared
         return prepared.query
 
     def _prepare(self, asked: Asked) -> Query:

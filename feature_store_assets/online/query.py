@@ -33,12 +33,13 @@ _WANTED: Mapping[str, str] = {
     "timestamp[us, UTC]": "a datetime with a time zone",
 }
 # The Python type that most values of a key have; others are looked at one by one.
-_USUAL: Mapping[str, frozenset[type]] = {
+_USUAL: Mapping[str | None, frozenset[type]] = {
+    None: frozenset({int, str}),
     "int64": frozenset({int}),
     "string": frozenset({str}),
     "bool": frozenset({bool}),
 }
-_SCALARS = frozenset({str, int})
+_NO_TYPES: frozenset[type] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,10 @@ class Query:
             name: kind for name, kind in self._order.items() if name not in self._hidden
         } | {feature.name: feature.dtype for feature in computed}
         # One group with one join key, the most frequent read, takes a shorter way.
+        kind = kinds[self._keys[0]] if self._keys else None
+        self._usual = _USUAL.get(kind, _NO_TYPES)
         alone = len(parts) == len(self._keys) == 1 and not computed and not defaults
         self._direct = parts[0].space if alone else None
-        self._usual = _USUAL.get(kinds[self._keys[0]] or "") if self._keys else None
 
     def ask(
         self,
@@ -171,8 +173,7 @@ class Query:
         A dict by entity, or a list in the order asked where the entities are dicts; or a
         `pyarrow.Table`; or an array.
         """
-        if self._is_direct(entity_ids, status=status, output=output):
-            assert self._direct is not None
+        if self._direct and not status and output == "dicts" and self.is_plain(entity_ids):
             values = rows.get(self._direct.keys(entity_ids))
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
@@ -196,8 +197,7 @@ class Query:
         output: Output,
     ) -> Any:
         """The same without blocking the event loop."""
-        if self._is_direct(entity_ids, status=status, output=output):
-            assert self._direct is not None
+        if self._direct and not status and output == "dicts" and self.is_plain(entity_ids):
             values = await rows.aget(self._direct.keys(entity_ids))
             found = self._readers[0].rows(values, _moment(at))
             return dict(zip(entity_ids, found, strict=True))
@@ -207,6 +207,12 @@ class Query:
 
     async def find(self, rows: Rows, entity_ids: Sequence[Any], at: datetime | None) -> Found:
         """Read the features of entities as a server gives them on."""
+        if self._direct and self.is_plain(entity_ids):
+            values = await rows.aget(self._direct.keys(entity_ids))
+            moment = _moment(at)
+            told = self._readers[0].told(values, moment)
+            groups = {self._direct.group: told}
+            return Found(self.types, told.rows, groups, moment, type(values) is Stale)
         return await self._awaited(self._asking(entity_ids), rows, at)
 
     async def _awaited(self, asking: _Asking, rows: Rows, at: datetime | None) -> Found:
@@ -257,12 +263,9 @@ class Query:
             for number, reader in enumerate(self._readers)
         ]
 
-    def _is_direct(self, entity_ids: Sequence[Any], *, status: bool, output: Output) -> bool:
-        if self._direct is None or status or output != "dicts" or not entity_ids:
-            return False
-        if type(entity_ids[0]) not in _SCALARS:
-            return False
-        return self._usual is None or self._usual.issuperset(map(type, entity_ids))
+    def is_plain(self, entity_ids: Sequence[Any]) -> bool:
+        """Whether these are values of the one join key, each of its very type."""
+        return len(self._keys) == 1 and self._usual.issuperset(map(type, entity_ids))
 
     def _found(
         self,
@@ -375,7 +378,7 @@ class Query:
                 f"{', '.join(self._keys)}."
             )
         elif len(self._keys) == 1:
-            if self._usual is None or not self._usual.issuperset(map(type, entity_ids)):
+            if not self.is_plain(entity_ids):
                 self._check_types({self._keys[0]: entity_ids})
         elif not all(
             isinstance(each, tuple) and len(each) == len(self._keys) for each in entity_ids

@@ -140,7 +140,9 @@ class OnlineFeatures:
                 f"parts, or raise FEATURE_STORE_MAX_REQUEST_ENTITIES.",
             )
         start = time.perf_counter()
-        found = await query.find(self._store.serving.rows, typed_entities(query, entities), at)
+        if not query.is_plain(entities):
+            entities = typed_entities(query, entities)
+        found = await query.find(self._store.serving.rows, entities, at)
         if self._observer is not None:
             self._observer.read(query.owner, found, time.perf_counter() - start)
         return found
