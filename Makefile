@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 HOME_DIR := .dagster_home
 
-.PHONY: demo ui test test-all oracle check bench bench-join screenshots lock clean
+.PHONY: demo ui test test-all oracle check bench bench-serving bench-join screenshots lock clean
 
 demo: $(READY)  ## The whole story on a year of real flights (ONLINE=redis serves from Valkey)
 	$(BIN)/python -m feature_store_assets.examples.flights.demo
@@ -30,6 +30,10 @@ check: $(READY)  ## Lint, types, floors, formatting
 
 bench: $(READY)  ## What writing, reading, joining and serving cost, beside the raw libraries
 	$(BIN)/python -m bench
+
+bench-serving: $(READY)  ## Online reads in process and over HTTP beside Feast; needs wrk; half an hour
+	$(BIN)/python -m bench.online
+	$(BIN)/python -m bench.http
 
 bench-join: $(READY)  ## The point-in-time join beside Polars, DuckDB and Feast; about half an hour
 	$(BIN)/python -m bench.point_in_time
