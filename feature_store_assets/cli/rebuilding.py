@@ -9,7 +9,7 @@ from feature_store_assets.cli.output import examples, tell
 @click.command(epilog=examples("feature-store rebuild customer_spending"))
 @click.argument("group")
 def rebuild(group: str) -> None:
-    """Write all online rows of GROUP anew, then switch readers to them at once.
+    """Write the online rows of GROUP anew and switch to them.
 
     For an online store that lost rows, or holds some that it should not. The old rows are served
     until the switch and removed half a minute after it, when nobody reads them any more. If it
