@@ -32,6 +32,7 @@ class Server:
     body: Callable[[Shape, list[str]], Any]
     values: Callable[[Any, Shape], list[list[Any]]]
     serves: Callable[[Shape], bool] = lambda _: True
+    most: int = 1_000  # entities of one request
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def servers(home: Path) -> Iterator[tuple[list[Server], str, Path]]:
                 Server("bare ASGI", bare_port, bare_pid, "/", _bare_body, _bare_values,
                         lambda shape: shape == bare),
                 Server("feast serve", feast_port, feast_pid, "/get-online-features", _feast_body,
-                        _feast_values),
+                        _feast_values, most=100),
             ],
             uri,
             folder,

@@ -59,7 +59,7 @@ def in_turn(*works: Work, repetitions: int = REPETITIONS) -> list[Cost]:
             cost = once(work)
             if number:
                 costs.append(cost)
-    return [_median(costs) for costs in found]
+    return [median_cost(costs) for costs in found]
 
 
 def once(work: Work) -> Cost:
@@ -69,7 +69,8 @@ def once(work: Work) -> Cost:
     return Cost(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def _median(costs: Sequence[Cost]) -> Cost:
+def median_cost(costs: Sequence[Cost]) -> Cost:
+    """Return the median wall and CPU seconds."""
     return Cost(median(cost.wall for cost in costs), median(cost.cpu for cost in costs))
 
 
