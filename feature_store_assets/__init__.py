@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from feature_store_assets.client import FeatureStoreClient as FeatureStoreClient
     from feature_store_assets.config import FeatureStoreConfig as FeatureStoreConfig
+    from feature_store_assets.declaration.drift import Drift as Drift
     from feature_store_assets.declaration.expect import Expectation as Expectation
     from feature_store_assets.declaration.expect import expect as expect
     from feature_store_assets.declaration.feature import Entity as Entity
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "build_definitions": "orchestration.location",
+    "Drift": "declaration.drift",
     "Entity": "declaration.feature",
     "Expectation": "declaration.expect",
     "Feature": "declaration.feature",

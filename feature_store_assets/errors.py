@@ -6,8 +6,10 @@ FeatureStoreError
 │   └── UnknownExpectation                no Great Expectations check has that name or argument
 ├── NotFound (KeyError)                   a name that nothing has
 │   ├── EntityNotFound  FeatureNotFound  GroupNotFound  ViewNotFound
-│   ├── SnapshotNotFound  TrainingSetNotFound  TokenNotFound
+│   ├── SnapshotNotFound  TrainingSetNotFound  TokenNotFound  NotQuarantined
+│   ├── ModelNotFound  LineageNotFound
 │   └── VersionExpired                    the tables of that instant are gone
+├── AmbiguousFeature (ValueError)         several groups have a feature of that name
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
 │   ├── NullKeys  DuplicateRows  ChangedFacts
@@ -18,15 +20,21 @@ FeatureStoreError
 │   ├── WrittenByDagster                  the group is computed by its asset
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
+│   ├── StageRefused                      no way leads from one stage to the other
 │   └── NameTaken                         a snapshot, training set or token has that name
 ├── WriteConflict (RuntimeError)          other writers won every retry
 ├── PartitionsRejected (RuntimeError)     the quality gate kept partitions out
+├── AuditBroken (RuntimeError)            the audit log is not what was written
+├── NotServed (RuntimeError)              a draft, or retired
+├── StillRejected (RuntimeError)          what lies in quarantine does not pass yet
 ├── TrainingSetChanged (RuntimeError)     stored files are not what was written
 ├── NotReproduced (RuntimeError)          the same question got another answer
 ├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
+├── ExtraMissing (ImportError)            a package that not everybody needs is not installed
 └── StoreUnavailable (OSError)            a store cannot be used here and now
     ├── OnlineStoreUnavailable (ConnectionError)
     ├── StorageUnusable                   the data root is not writable, or not a local disk
+    ├── DagsterUnavailable                no instance or no definitions to read lineage from
     └── RegistryUnusable                  cannot be reached, or is newer than this code
 
 Errors take data and build their message from it: what was asked, what exists, what to do.
@@ -180,6 +188,38 @@ class TokenNotFound(NotFound):
         )
 
 
+class NotQuarantined(NotFound):
+    """Nothing of that partition lies in quarantine."""
+
+    def __init__(self, group: str, partition: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else f" Nothing of '{group}' does."
+        super().__init__(
+            f"Nothing of partition '{partition}' of '{group}' lies in quarantine."
+            + suggestion(partition, known)
+            + hint
+        )
+
+
+class ModelNotFound(NotFound):
+    """No model has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else " There are none yet: training code calls `log_model`."
+        super().__init__(f"No model is named '{name}'." + suggestion(name, known) + hint)
+
+
+class LineageNotFound(NotFound):
+    """Nothing in the lineage has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"Nothing in the lineage is named '{name}': give 'group.feature', or 'asset.column' of "
+            f"a column that a feature is derived from." + suggestion(name, known)
+        )
+
+
 class VersionExpired(NotFound):
     """The table as of that instant or version can no longer be read."""
 
@@ -191,6 +231,13 @@ class VersionExpired(NotFound):
             else " No snapshot holds it: only snapshots keep tables readable for ever."
         )
         super().__init__(f"'{group}' can no longer be read as of {when}.{hint}")
+
+
+class AmbiguousFeature(FeatureStoreError, ValueError):
+    """Several groups have a feature of that name."""
+
+    def __init__(self, name: str, candidates: Iterable[str]) -> None:
+        super().__init__(f"'{name}' may be {_listed(candidates)}: say which.")
 
 
 class DataError(FeatureStoreError, ValueError):
@@ -349,6 +396,31 @@ class NameTaken(WriteRefused):
         super().__init__(f"A {kind} named '{name}' exists already, and {kind}s never change.{hint}")
 
 
+class StageRefused(WriteRefused):
+    """Something cannot go from its stage to that one."""
+
+    def __init__(self, name: str, stage: str, to: str, allowed: Sequence[str]) -> None:
+        way = f"It can become {' or '.join(allowed)}." if allowed else "That is for good."
+        super().__init__(f"'{name}' is {stage} and cannot become {to}. {way}")
+
+
+class NotServed(FeatureStoreError, RuntimeError):
+    """What was asked for is not served online: a draft, or retired."""
+
+    def __init__(self, name: str, stage: str, successor: str = "") -> None:
+        if stage == "draft":
+            hint = "Name its features one by one to try them, or make it active."
+        else:
+            hint = (
+                f"Use '{successor}' instead." if successor else "Its rows are still in its table."
+            )
+        super().__init__(f"'{name}' is {stage} and not served online. {hint}")
+
+
+class FeatureDeprecated(FutureWarning):
+    """Something deprecated is read: it will be retired."""
+
+
 class WriteConflict(FeatureStoreError, RuntimeError):
     """Other writers of the same partitions won every retry; nothing was written."""
 
@@ -370,6 +442,30 @@ class PartitionsRejected(FeatureStoreError, RuntimeError):
             f"{len(reasons)} partition(s) of '{group}' failed their checks and were put into "
             f"quarantine; {committed} good partition(s) were committed. Correct the data, then "
             f"materialize the rejected ones again:{listed}{more}"
+        )
+
+
+class AuditBroken(FeatureStoreError, RuntimeError):
+    """The audit log is not what was written."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        shown = "; ".join(problems[:_PARTITIONS_SHOWN])
+        more = len(problems) - _PARTITIONS_SHOWN
+        rest = f"; and {more} more" if more > 0 else ""
+        super().__init__(
+            f"The audit log was tampered with: {shown}{rest}. Compare it with a backup of the "
+            f"registry."
+        )
+
+
+class StillRejected(FeatureStoreError, RuntimeError):
+    """Quarantined rows do not pass today's checks either; they stay where they are."""
+
+    def __init__(self, group: str, partition: str, reasons: Sequence[str]) -> None:
+        super().__init__(
+            f"'{partition}' of '{group}' was not released, it fails its checks still: "
+            f"{'; '.join(reasons)} Correct the source and materialize it again, or change what the "
+            f"group expects and apply that."
         )
 
 
@@ -400,6 +496,15 @@ class FunctionFailed(FeatureStoreError, RuntimeError):
         super().__init__(f"'{feature}' cannot be computed: '{function}' {reason}.")
 
 
+class ExtraMissing(FeatureStoreError, ImportError):
+    """A package that not everybody needs is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed: pip install 'feature_store_assets[{extra}]'."
+        )
+
+
 class StoreUnavailable(FeatureStoreError, OSError):
     """A store cannot be used here and now."""
 
@@ -419,6 +524,13 @@ class StorageUnusable(StoreUnavailable):
 
     def __init__(self, path: str, reason: str, hint: str = "") -> None:
         super().__init__(f"'{path}' cannot hold the store: {reason}. {hint}".rstrip())
+
+
+class DagsterUnavailable(StoreUnavailable):
+    """There is no Dagster instance, or there are no definitions, to read from."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(f"There is no Dagster {what} here. {hint}")
 
 
 class RegistryUnusable(StoreUnavailable):

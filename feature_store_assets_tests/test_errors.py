@@ -61,6 +61,22 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "none yet: make one with `create_training_set`.",
         ),
     ],
+    "NotServed": [
+        (lambda: errors.NotServed("g", "draft"), "'g' is draft and not served online. Name its"),
+        (lambda: errors.NotServed("g", "retired", "h"), "Use 'h' instead."),
+        (lambda: errors.NotServed("g", "retired"), "Its rows are still in its table."),
+    ],
+    "StageRefused": [
+        (
+            lambda: errors.StageRefused("g", "draft", "deprecated", ["active", "retired"]),
+            "'g' is draft and cannot become deprecated. It can become active or retired.",
+        ),
+        (lambda: errors.StageRefused("g", "retired", "active", []), "That is for good."),
+    ],
+    "AuditBroken": [
+        (lambda: errors.AuditBroken(["missing: 4"]), "tampered with: missing: 4. Compare it"),
+        (lambda: errors.AuditBroken(["missing: 4"] * 30), "; and 10 more. Compare"),
+    ],
     "TokenNotFound": [
         (
             lambda: errors.TokenNotFound("ci", ["cd"]),
@@ -70,6 +86,41 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             lambda: errors.TokenNotFound("ci", []),
             "none yet: run `feature-store token create`.",
         ),
+    ],
+    "NotQuarantined": [
+        (
+            lambda: errors.NotQuarantined("g", "2024-01-02", ["2024-01-01"]),
+            "partition '2024-01-02' of 'g' lies in quarantine. Did you mean '2024-01-01'?",
+        ),
+        (lambda: errors.NotQuarantined("g", "mon", []), "in quarantine. Nothing of 'g' does.$"),
+    ],
+    "ModelNotFound": [
+        (lambda: errors.ModelNotFound("m1", ["m2"]), "No model is named 'm1'. .* 'm2'?"),
+        (lambda: errors.ModelNotFound("m1", []), "none yet: training code calls `log_model`."),
+    ],
+    "LineageNotFound": [
+        (
+            lambda: errors.LineageNotFound("orders.amuont", ["orders.amount"]),
+            "named 'orders.amuont': give .*derived from. Did you mean 'orders.amount'?",
+        )
+    ],
+    "AmbiguousFeature": [
+        (
+            lambda: errors.AmbiguousFeature("age", ["b.age", "a.age"]),
+            "'age' may be 'a.age', 'b.age': say which.",
+        )
+    ],
+    "ExtraMissing": [
+        (
+            lambda: errors.ExtraMissing("networkx", "lineage"),
+            r"networkx is not installed: pip install 'feature_store_assets\[lineage\]'.",
+        )
+    ],
+    "DagsterUnavailable": [
+        (
+            lambda: errors.DagsterUnavailable("instance", "Set DAGSTER_HOME."),
+            "no Dagster instance here. Set DAGSTER_HOME.",
+        )
     ],
     "VersionExpired": [
         (
@@ -172,6 +223,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             lambda: errors.PartitionsRejected("g", {str(n): ["no"] for n in range(25)}, 0),
             "25 partition(.|\n)*and 5 more$",
         ),
+    ],
+    "StillRejected": [
+        (
+            lambda: errors.StillRejected("g", "mon", ["x: 1 row.", "y: 2 rows."]),
+            "'mon' of 'g' was not released.* still: x: 1 row.; y: 2 rows. Correct the source",
+        )
     ],
     "TrainingSetChanged": [
         (
@@ -287,7 +344,7 @@ def test_the_tree_in_the_docstring_is_the_tree_that_exists() -> None:
 
 @pytest.mark.parametrize("kind", classes().values())
 def test_an_error_is_caught_by_its_builtin_too(kind: type[FeatureStoreError]) -> None:
-    builtins = (KeyError, ValueError, TypeError, RuntimeError, OSError)
+    builtins = (KeyError, ValueError, TypeError, RuntimeError, OSError, ImportError)
     assert kind is FeatureStoreError or issubclass(kind, builtins)
 
 

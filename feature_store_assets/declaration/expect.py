@@ -17,6 +17,8 @@ from feature_store_assets.declaration.expectations_table import (
     CHOICES,
     EXPECTATIONS,
     NEEDS_A_DATABASE,
+    OUTLIER_METHODS,
+    OWN,
     WITHOUT_ROW_CONDITION,
 )
 from feature_store_assets.errors import DeclarationError, UnknownExpectation
@@ -24,6 +26,7 @@ from feature_store_assets.errors import DeclarationError, UnknownExpectation
 Severity = Literal["critical", "warning", "info"]
 Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "is null", "is not null"]
 
+_CHECKS: Final = {**EXPECTATIONS, **OWN}
 _SEVERITIES: Final = ("critical", "warning", "info")
 _COLUMN_ARGUMENTS: Final = ("column", "column_A", "column_B", "column_list", "column_set")
 _PATTERNS: Final = ("regex", "regex_list")
@@ -163,10 +166,11 @@ class Check:
     """One expectation by name; calling it declares the expectation."""
 
     def __init__(self, name: str) -> None:
-        required, optional = EXPECTATIONS[name]
+        required, optional = _CHECKS[name]
         self.__name__ = name
+        whose = "A rule of this project" if name in OWN else f"Great Expectations' `expect_{name}`"
         self.__doc__ = (
-            f"Great Expectations' `expect_{name}`.\n\n"
+            f"{whose}.\n\n"
             f"Needs {', '.join(required) or 'no argument'}; "
             f"takes {', '.join(optional) or 'no further argument'}."
         )
@@ -222,6 +226,8 @@ class Check:
 class Expect:
     """Every core expectation of Great Expectations, by its snake-case name.
 
+    Beside them stand `max_missing_percentage`, `min_unique_values` and `max_outlier_percentage`.
+
     Examples
     --------
     >>> expect.column_values_to_not_be_null("spend_7d", mostly=0.99).severity
@@ -242,15 +248,54 @@ class Expect:
                 f"they are written. Compare tables in an asset check of your own."
             )
         if name not in EXPECTATIONS:
-            raise UnknownExpectation(name, EXPECTATIONS)
+            raise UnknownExpectation(name, self.__dir__())
         return Check(name)
 
     def __dir__(self) -> list[str]:
-        return ["col", *EXPECTATIONS]
+        own = ("max_missing_percentage", "min_unique_values", "max_outlier_percentage")
+        return ["col", *own, *EXPECTATIONS]
 
     def col(self, name: str) -> Column:
         """Return a column to compare with values in a `row_condition`."""
         return Column(name)
+
+    def max_missing_percentage(
+        self, column: str, percentage: float, *, severity: Severity = "critical"
+    ) -> Expectation:
+        """At most so many percent of the rows may lack a value, 0 to 100."""
+        share = _share(percentage, "max_missing_percentage")
+        # 1 - 0.58 is a little more than 0.42.
+        mostly = round(1 - share, 12)
+        return self.column_values_to_not_be_null(column, mostly=mostly, severity=severity)
+
+    def min_unique_values(
+        self, column: str, count: int, *, severity: Severity = "critical"
+    ) -> Expectation:
+        """At least so many different values, missing ones left out."""
+        return self.column_unique_value_count_to_be_between(
+            column, min_value=count, severity=severity
+        )
+
+    def max_outlier_percentage(
+        self,
+        column: str,
+        percentage: float,
+        *,
+        method: str = "iqr",
+        severity: Severity = "critical",
+    ) -> Expectation:
+        """At most so many percent of the values may be outliers.
+
+        Parameters
+        ----------
+        method
+            "iqr": beyond the quartiles by one and a half times their distance; "mad": by the
+            median absolute deviation, for skewed values; "reference": by the 1st and 99th
+            percentile of the 30 partitions before, each widened by their distance (while there
+            are none, no value is an outlier). Where most values are the same, none is either.
+        """
+        check = Check("max_outlier_percentage")
+        return check(column, percentage=percentage, method=method, severity=severity)
 
 
 expect: Final = Expect()
@@ -288,7 +333,7 @@ def feature_expectations(
 
 
 def _signature(name: str) -> Signature:
-    required, optional = EXPECTATIONS[name]
+    required, optional = _CHECKS[name]
     positional = [
         Parameter(argument, Parameter.POSITIONAL_OR_KEYWORD)
         for argument in (*required, *optional)
@@ -315,7 +360,7 @@ def _positional(
     """Give the positional column names to the arguments they stand for."""
     wanted = [
         argument
-        for arguments in EXPECTATIONS[name]
+        for arguments in _CHECKS[name]
         for argument in arguments
         if argument in _COLUMN_ARGUMENTS
     ]
@@ -338,7 +383,7 @@ def _positional(
 
 
 def _check_arguments(name: str, given: Mapping[str, Any]) -> None:
-    required, optional = EXPECTATIONS[name]
+    required, optional = _CHECKS[name]
     for argument in given:
         if argument not in (*required, *optional, "row_condition"):
             raise UnknownExpectation(name, (*required, *optional), argument=argument)
@@ -347,7 +392,10 @@ def _check_arguments(name: str, given: Mapping[str, Any]) -> None:
         raise DeclarationError(f"expect.{name}() needs {' and '.join(missing)}.")
     for argument in _COLUMN_ARGUMENTS:
         _check_columns(name, argument, given.get(argument, ()))
-    for argument, allowed in CHOICES.items():
+    if name in OWN:
+        _share(given["percentage"], name)
+    choices = {"method": OUTLIER_METHODS} if name in OWN else CHOICES
+    for argument, allowed in choices.items():
         if (value := given.get(argument)) is not None and value not in allowed:
             raise DeclarationError(f"The {argument} of expect.{name}() is one of {allowed}.")
     for argument in _PATTERNS:
@@ -371,6 +419,13 @@ def _check_mostly(name: str, mostly: object) -> None:
     number = isinstance(mostly, int | float) and not isinstance(mostly, bool)
     if not number or not 0 <= cast("float", mostly) <= 1:
         raise DeclarationError(f"mostly of expect.{name}() is a share from 0 to 1, not {mostly!r}.")
+
+
+def _share(percentage: object, name: str) -> float:
+    number = isinstance(percentage, int | float) and not isinstance(percentage, bool)
+    if not number or not 0 <= cast("float", percentage) <= 100:  # noqa: PLR2004  # percent
+        raise DeclarationError(f"expect.{name}() takes percent from 0 to 100, not {percentage!r}.")
+    return cast("float", percentage) / 100
 
 
 def _check_bounds(name: str, given: Mapping[str, Any]) -> None:

@@ -137,6 +137,13 @@ WITHOUT_ROW_CONDITION = frozenset(
     }
 )
 
+# This project's own: what Great Expectations has no rule for. Its own rule about outliers calls a
+# fifth of a mostly constant column outliers, and knows no method for heavy tails.
+OWN: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "max_outlier_percentage": (("column", "percentage"), ("method",)),
+}
+OUTLIER_METHODS = ("iqr", "mad", "reference")
+
 # They run queries in a SQL database and cannot judge a partition before it is written.
 NEEDS_A_DATABASE = frozenset(
     {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from feature_store_assets.declaration.canonical import content_hash, duration, seconds
+from feature_store_assets.declaration.drift import Drift, fits
 from feature_store_assets.declaration.expect import Expectation
 from feature_store_assets.declaration.feature import (
     RESERVED,
@@ -23,6 +24,7 @@ from feature_store_assets.errors import DeclarationError, FeatureNotFound, sugge
 
 Closed = Literal["left", "right"]
 Function = Callable[..., Any]
+_SPANS = ("ttl", "freshness", "freshness_warning", "retention")
 
 # Parameters of an author's function that are no upstream assets.
 OWN_PARAMETERS = frozenset({"window", "context"})
@@ -86,7 +88,10 @@ class FeatureGroup:
     timezone: str | None = None
     ttl: timedelta | None = None
     freshness: timedelta | None = None
+    freshness_warning: timedelta | None = None
     retention: timedelta | None = None
+    cron: str | None = None
+    drift: tuple[Drift, ...] = ()
     online: bool = False
     per_partition: bool = False
     owners: tuple[str, ...] = ()
@@ -114,7 +119,10 @@ class FeatureGroup:
             timezone: str | None = None,
             ttl: timedelta | None = None,
             freshness: timedelta | None = None,
+            freshness_warning: timedelta | None = None,
             retention: timedelta | None = None,
+            cron: str | None = None,
+            drift: Sequence[Drift] = (),
             online: bool = False,
             per_partition: bool = False,
             owners: Sequence[str] = (),
@@ -131,11 +139,13 @@ class FeatureGroup:
             freeze(self, "partitions", Partitions.of(partitions))
         freeze(self, "features", tuple(self.features))
         freeze(self, "expectations", tuple(self.expectations))
+        freeze(self, "drift", tuple(self.drift))
         freeze(self, "owners", checked_owners(self.owners, self.name))
         freeze(self, "upstream", tuple(self.upstream))
         freeze(self, "tags", checked_tags(dict(self.tags), self.name))
         freeze(self, "partition_by", tuple(sorted(dict(self.partition_by).items())))
         self._check_columns()
+        self._check_quality()
         self._check_time()
         self._check_partition_by()
 
@@ -154,10 +164,29 @@ class FeatureGroup:
                 raise DeclarationError(f"'{name}' is a column of every table: rename it.")
         if len(set(fixed)) < len(fixed):
             raise DeclarationError(f"'{self.name}' uses a column twice: {', '.join(fixed)}.")
+
+    def _check_quality(self) -> None:
+        fixed = [*self.entity.join_keys, self.timestamp, *([self.created] if self.created else [])]
+        names = self.feature_names
         for expectation in self.expectations:
             for column in expectation.columns:
                 if column not in names and column not in fixed:
                     raise FeatureNotFound(column, self.name, [*names, *fixed])
+            kept = [each.name for each in self.features if not each.pii]
+            if expectation.kwargs.get("method") == "reference" and expectation.column not in kept:
+                raise DeclarationError(
+                    f"Outliers of '{expectation.column}' cannot be told by reference: no "
+                    f"statistics are kept of keys, times and personal features. Take another "
+                    f"method."
+                )
+        for rule in self.drift:
+            for name in rule.features:
+                feature = self.feature(name)
+                if not fits(rule.metric, feature.dtype, pii=feature.pii):
+                    whose = "a personal feature" if feature.pii else feature.dtype
+                    raise DeclarationError(
+                        f"The drift of '{name}' cannot be measured by {rule.metric}: it is {whose}."
+                    )
 
     def _check_time(self) -> None:
         if self.version < 1:
@@ -166,10 +195,16 @@ class FeatureGroup:
             raise DeclarationError(
                 f"closed of '{self.name}' is 'left' or 'right', not '{self.closed}'."
             )
-        for what in ("ttl", "freshness", "retention"):
+        for what in _SPANS:
             span: timedelta | None = getattr(self, what)
             if span is not None and span <= timedelta(0):
                 raise DeclarationError(f"{what} of '{self.name}' must be longer than nothing.")
+        warned = self.freshness_warning
+        if warned is not None and (self.freshness is None or warned >= self.freshness):
+            raise DeclarationError(
+                f"freshness_warning of '{self.name}' must be shorter than its freshness, "
+                f"{self.freshness}."
+            )
         if self.timezone is not None:
             try:
                 ZoneInfo(self.timezone)
@@ -261,7 +296,10 @@ class FeatureGroup:
             "timezone": self.timezone,
             "ttl": seconds(self.ttl),
             "freshness": seconds(self.freshness),
+            "freshness_warning": seconds(self.freshness_warning),
             "retention": seconds(self.retention),
+            "cron": self.cron,
+            "drift": [rule.to_json() for rule in self.drift] or None,
             "online": self.online or None,
             "per_partition": self.per_partition or None,
             "owners": list(self.owners) or None,
@@ -280,7 +318,8 @@ class FeatureGroup:
         given["expectations"] = tuple(
             Expectation.from_json(each) for each in given.get("expectations", ())
         )
-        for span in ("ttl", "freshness", "retention"):
+        given["drift"] = tuple(Drift.from_json(each) for each in given.get("drift", ()))
+        for span in _SPANS:
             given[span] = duration(given.get(span))
         return cls(**given)
 
@@ -314,7 +353,10 @@ def feature_group(
     timezone: str | None = None,
     ttl: timedelta | None = None,
     freshness: timedelta | None = None,
+    freshness_warning: timedelta | None = None,
     retention: timedelta | None = None,
+    cron: str | None = None,
+    drift: Sequence[Drift] = (),
     online: bool = False,
     per_partition: bool = False,
     owners: Sequence[str] = (),
@@ -346,8 +388,15 @@ def feature_group(
         The zone of naive timestamps in the data; without it they are refused.
     ttl
         How long a value stays true, offline and online alike.
-    freshness, retention
-        After how long the group is late, and how long its partitions are kept.
+    freshness, freshness_warning
+        After how long the group is stale, and after how long it is about to be.
+    retention
+        How long its partitions are kept.
+    cron
+        When the newest partition is asked for by itself, once its upstream assets are there
+        (`"0 6 * * *"`, in UTC); Dagster's automation sensor must be on.
+    drift
+        How far a partition's values may lie from those before; see `Drift`.
     online
         Serve the newest row of each entity.
     per_partition
@@ -380,7 +429,10 @@ def feature_group(
             timezone=timezone,
             ttl=ttl,
             freshness=freshness,
+            freshness_warning=freshness_warning,
             retention=retention,
+            cron=cron,
+            drift=drift,
             online=online,
             per_partition=per_partition,
             owners=owners,

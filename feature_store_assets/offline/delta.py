@@ -247,8 +247,14 @@ class OfflineTable:
             frame = frame.join(entities.lazy(), on=self.keys, how="semi", maintain_order="left")
         return frame.select(*wanted)
 
-    def rows(self, *, version: int, partitions: Sequence[str] | None = None) -> pa.Table:
-        """Read keys, times and `partition` of all rows of partitions.
+    def rows(
+        self,
+        *,
+        version: int,
+        partitions: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Read columns (keys and times by default) and `partition` of all rows of partitions.
 
         Raises
         ------
@@ -257,7 +263,7 @@ class OfflineTable:
         """
         files = self.files(version=version, partitions=partitions)
         types = self.columns
-        names = [*self.keys, self.timestamp, CREATED]
+        names = columns or [*self.keys, self.timestamp, CREATED]
         frame = scan(files, {name: types[name] for name in names}, numbered=True).collect()
         return self.arrow(frame.select(*names, partitions_of(files, frame["__row"])))
 

@@ -1,4 +1,4 @@
-"""The numbers behind the rules: counted for all partitions in one Polars pass."""
+"""The numbers behind the rules: counted for all partitions at once by Polars."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,6 +10,10 @@ from feature_store_assets.quality.rules import CODE, Rule
 ROW: Final = "row number"
 ROWS_SHOWN: Final = 1000
 _TOTAL: Final = "rows in all"
+# The streaming engine sorts to find a median.
+_ENGINE: Final = "in-memory"
+# Rules whose values are in memory together.
+_AT_ONCE: Final = 16
 
 
 class Counts:
@@ -28,10 +32,19 @@ class Counts:
     def __init__(self, rows: pl.DataFrame, rules: Mapping[int, Rule], partitions: int) -> None:
         self._rules = rules
         self._marks: dict[bytes, str] = {}
+        self._rows = rows.select(ROW, CODE)
+        self._faults: dict[int, pl.Series] = {}
+        self._table: dict[str, list[Any]] = {}
+        numbers = list(rules)
+        for start in range(0, len(numbers), _AT_ONCE):
+            self._count(rows, numbers[start : start + _AT_ONCE], partitions)
+
+    def _count(self, rows: pl.DataFrame, some: Sequence[int], partitions: int) -> None:
         marked: list[pl.Expr] = []
-        numbers: dict[str, pl.Expr] = {}
+        numbers: dict[str, pl.Expr] = {_TOTAL: pl.len()}
         zeros = [_TOTAL]  # counts, which are 0 where a partition has no row
-        for number, rule in rules.items():
+        for number in some:
+            rule = self._rules[number]
             if rule.at_fault is not None:
                 fault = f"fault {number}"
                 marked.append((rule.at_fault & rule.counted).alias(fault))
@@ -43,23 +56,22 @@ class Counts:
                 numbers[values] = rule.aggregate(pl.col(values))
                 if rule.kind == "table":
                     zeros.append(values)
-        for rule in rules.values():
             for mask in (rule.selected, rule.counted):
                 name = self._mark(mask)
-                if name not in numbers:
+                if name not in numbers and name not in self._table:
                     marked.append(mask.alias(name))
                     numbers[name] = pl.col(name).sum()
                     zeros.append(name)
-        self._marked = rows.lazy().select(ROW, CODE, *marked).collect()
-        counted = (
-            self._marked.lazy()
-            .group_by(CODE)
-            .agg(pl.len().alias(_TOTAL), *(expr.alias(name) for name, expr in numbers.items()))
-        )
+        marks = rows.lazy().select(CODE, *marked).collect(engine=_ENGINE)
+        for number in some:
+            if self._rules[number].at_fault is not None:
+                self._faults[number] = marks[f"fault {number}"]
+        aggregates = [each.alias(name) for name, each in numbers.items()]
+        counted = marks.lazy().group_by(CODE).agg(aggregates)
         codes = pl.LazyFrame({CODE: pl.int_range(partitions, dtype=pl.UInt32, eager=True)})
         joined = codes.join(counted, on=CODE, how="left", maintain_order="left")
-        filled = joined.with_columns(pl.col(zeros).fill_null(0)).collect()
-        self._table: dict[str, list[Any]] = filled.to_dict(as_series=False)
+        filled = joined.with_columns(pl.col(zeros).fill_null(0)).collect(engine=_ENGINE)
+        self._table |= filled.to_dict(as_series=False)
 
     def _mark(self, mask: pl.Expr) -> str:
         """Name a row mask; many rules share one, which is then counted once."""
@@ -90,8 +102,9 @@ class Counts:
         if not codes:
             return {}
         listed = (
-            self._marked.lazy()
-            .filter(pl.col(f"fault {number}"), pl.col(CODE).is_in(codes))
+            self._rows.filter(self._faults[number])
+            .lazy()
+            .filter(pl.col(CODE).is_in(codes))
             .group_by(CODE)
             .agg(pl.col(ROW).head(ROWS_SHOWN))
             .collect()

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from feature_store_assets.declaration.expect import Condition, Expectation, expect
-from feature_store_assets.declaration.expectations_table import EXPECTATIONS
+from feature_store_assets.declaration.expectations_table import EXPECTATIONS, OWN
 from feature_store_assets.quality.counts import ROW, ROWS_SHOWN, Counts
 from feature_store_assets.quality.gx import (
     Answer,
@@ -22,6 +22,7 @@ from feature_store_assets.quality.gx import (
 from feature_store_assets.quality.rules import (
     BY_VALUE,
     CODE,
+    Fences,
     Rule,
     by_value,
     missing_as_null,
@@ -35,6 +36,7 @@ Outcome = Literal["passed", "failed", "not evaluated"]
 _NOT_EMPTY: Final = expect.table_row_count_to_be_between(min_value=1)
 _TEXT_SHOWN: Final = 120
 _UNJUDGED: Final = "not evaluated"
+_PERSONAL: Final = "what was found is personal and not shown"
 _ALL_MISSING: Final = "all values are missing"
 _EXACT_FLOAT: Final = 2**53
 _YES_OR_NO: Final = (
@@ -79,6 +81,8 @@ def check(
     partitions: Sequence[str],
     features: Mapping[str, str],
     vacuous: Collection[Expectation] = (),
+    fences: Mapping[str, Fences] | None = None,
+    pii: Collection[str] = (),
 ) -> list[Verdict]:
     """Judge many partitions of one frame at once.
 
@@ -101,6 +105,11 @@ def check(
     vacuous
         Expectations that hold where all values are missing: bounds of features that may be null.
         Others are then "not evaluated".
+    fences
+        Between which numbers each feature's values lay before: what outliers by reference lie
+        beyond.
+    pii
+        Columns with personal values: what was observed of them is not told.
 
     Returns
     -------
@@ -120,7 +129,15 @@ def check(
     may_be_empty = any(_allows_empty(each) for each in expectations)
     asked = list(expectations) if may_be_empty else [_NOT_EMPTY, *expectations]
     gate = _Gate(
-        frame, asked, partition, keys, features, vacuous=vacuous, may_be_empty=may_be_empty
+        frame,
+        asked,
+        partition,
+        keys,
+        features,
+        vacuous=vacuous,
+        may_be_empty=may_be_empty,
+        fences=fences or {},
+        pii=pii,
     )
     with session() as validate:
         return gate.verdicts(validate)
@@ -139,8 +156,12 @@ class _Gate:
         *,
         vacuous: Collection[Expectation],
         may_be_empty: bool,
+        fences: Mapping[str, Fences],
+        pii: Collection[str],
     ) -> None:
+        self.personal = [not set(pii).isdisjoint(each.columns) for each in asked]
         self.vacuous = vacuous
+        self.fences = fences
         self.asked = asked
         self.keys = keys
         self.may_be_empty = may_be_empty
@@ -149,14 +170,8 @@ class _Gate:
         self.words = [_described(each) for each in asked]
         needed = dict.fromkeys(name for each in asked for name in each.columns)
         used = {name: self.schema[name] for name in needed if name in self.schema}
-        code = pl.col(partition).cast(pl.String).cast(pl.Enum(keys), strict=False).to_physical()
-        self.rows = (
-            frame.lazy()
-            .with_row_index(ROW)
-            .select(ROW, code.cast(pl.UInt32).alias(CODE), *missing_as_null(used))
-            .filter(pl.col(CODE).is_not_null())
-            .collect()
-        )
+        code = frame[partition].cast(pl.String).cast(pl.Enum(keys), strict=False).to_physical()
+        self.rows = _rows(frame, used, code.cast(pl.UInt32).alias(CODE))
 
     def verdicts(self, validate: Validate) -> list[Verdict]:
         """Judge each expectation in the cheapest way that is exact."""
@@ -165,7 +180,7 @@ class _Gate:
         for number, each in enumerate(self.asked):
             if why := unevaluable(each, self.schema):
                 refused[number] = why
-            elif found := rule(each, self.schema, self.features):
+            elif found := rule(each, self.schema, self.features, self.fences):
                 rules[number] = found
         rules_by_value, refused_by_value = self._rules_by_value(
             [n for n in range(len(self.asked)) if n not in refused and n not in rules], validate
@@ -310,6 +325,8 @@ class _Gate:
             why = "the number is undefined for these rows"
             return self._verdict(number, code, "failed", why)
         outcome: Outcome = "failed" if failed else "passed"
+        if self.personal[number]:
+            return self._verdict(number, code, outcome, _PERSONAL)
         observed = value.isoformat() if isinstance(value, date) else value
         told = f"found {observed:.6g}" if isinstance(value, float) else f"found {observed}"
         if self.asked[number].name in _YES_OR_NO:
@@ -329,11 +346,12 @@ class _Gate:
         for number in numbers:
             asked = self.asked[number]
             alike.setdefault((asked.columns, asked.kwargs.get("row_condition")), []).append(number)
-        by_code = self.rows.partition_by(CODE, as_dict=True, maintain_order=True)
         for (columns, condition), together in alike.items():
             mask = selected(condition, self.schema)
+            needed = self.rows.select(ROW, CODE, *columns)
+            by_code = needed.partition_by(CODE, as_dict=True, maintain_order=True)
             for code in range(len(self.keys)):
-                rows = by_code.get((code,), self.rows.clear())
+                rows = by_code.get((code,), needed.clear())
                 chosen = rows.filter(mask).select(ROW, *columns)
                 for number in together:
                     sizes = rows.height, chosen.height, self._present(number, chosen)
@@ -381,10 +399,27 @@ class _Gate:
             return self._about_rows(
                 number, code, outcome, at_fault=at_fault, of=of, rows=answer.rows
             )
+        if self.personal[number]:
+            return self._verdict(number, code, outcome, _PERSONAL)
         observed = _observed(found.get("observed_value"))
         told = "it does" if answer.success else "it does not"
         told = told if observed is None else f"found {observed}"
         return self._verdict(number, code, outcome, told, observed=observed)
+
+
+def _rows(frame: pl.DataFrame, used: Mapping[str, pl.DataType], code: pl.Series) -> pl.DataFrame:
+    """Return the rows that have a partition code, sharing memory with the frame where they can."""
+    nan = {
+        name: dtype
+        for name, dtype in used.items()
+        if dtype.is_float() and frame[name].is_nan().any()
+    }
+    order = pl.int_range(frame.height, dtype=pl.get_index_type(), eager=True).alias(ROW)
+    rows = pl.DataFrame([order, code, *frame.select(list(used)).with_columns(missing_as_null(nan))])
+    if code.null_count():
+        rows = rows.filter(pl.col(CODE).is_not_null())
+    # Polars groups faster what it knows to be sorted.
+    return rows.with_columns(pl.col(CODE).set_sorted()) if rows[CODE].is_sorted() else rows
 
 
 def _allows_empty(each: Expectation) -> bool:
@@ -395,7 +430,7 @@ def _allows_empty(each: Expectation) -> bool:
 
 
 def _is_about_rows(each: Expectation) -> bool:
-    return "mostly" in EXPECTATIONS[each.name][1]
+    return each.name in OWN or "mostly" in EXPECTATIONS[each.name][1]
 
 
 def _as_floats(values: pl.DataFrame) -> list[pl.Series]:

@@ -5,6 +5,7 @@ those of Great Expectations on pandas: missing values (NaN included) are left ou
 about values, and a share of rows is `(counted - at fault) / counted`.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
@@ -13,6 +14,7 @@ from typing import Any, Final, Literal
 import polars as pl
 
 from feature_store_assets.declaration.expect import Condition, Expectation
+from feature_store_assets.declaration.expectations_table import OWN
 from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DeclarationError
 
@@ -20,7 +22,14 @@ Bound = float | date | None
 Kind = Literal["rows", "value", "table"]
 Aggregate = Callable[[pl.Expr], pl.Expr]
 
+# The lowest and the highest number that was usual before.
+Fences = tuple[float, float]
+
 CODE: Final = "partition code"
+# What makes the median absolute deviation of normal values comparable with their spread.
+_NORMAL_MAD: Final = 0.6745
+_FAR_MAD: Final = 3.5
+_FAR_IQR: Final = 1.5
 _BEYOND_INT64: Final = 2**63
 
 # Rules whose verdict on a value depends on nothing but the value: judged once per distinct value.
@@ -77,6 +86,8 @@ def unevaluable(expectation: Expectation, schema: Mapping[str, pl.DataType]) -> 
         return None
     if missing := [name for name in expectation.columns if name not in schema]:
         return f"there is no column {' and '.join(repr(name) for name in missing)}"
+    if expectation.name in OWN and not schema[str(expectation.column)].is_numeric():
+        return "outliers are defined for numbers only"
     condition: Condition | None = expectation.kwargs.get("row_condition")
     for column, operator, value in () if condition is None else condition.terms:
         compared = value if operator == "in" else [value]
@@ -122,7 +133,10 @@ _COMPARED: Final[Mapping[str, Callable[[pl.Expr, Any], pl.Expr]]] = {
 
 
 def rule(
-    expectation: Expectation, schema: Mapping[str, pl.DataType], features: Mapping[str, str]
+    expectation: Expectation,
+    schema: Mapping[str, pl.DataType],
+    features: Mapping[str, str],
+    fences: Mapping[str, Fences],
 ) -> Rule | None:
     """Return the expectation as a statistic, or None if only Great Expectations can judge it.
 
@@ -134,8 +148,16 @@ def rule(
         The columns that the partitions have.
     features
         The declared types, which the columns get when they are written.
+    fences
+        Between which numbers a feature's values lay before, where that is known.
     """
     given, column = expectation.kwargs, expectation.column
+    if expectation.name in OWN:
+        given = {
+            **given,
+            "mostly": round(1 - given["percentage"] / 100, 12),
+            "fences": fences.get(str(column)),
+        }
     rows = selected(given.get("row_condition"), schema)
     if expectation.name.startswith("table_row_count_"):
         low, high = _limits(given)
@@ -175,7 +197,9 @@ def _about_values(
     if dtype.is_nested() or dtype == pl.Object:
         return None
     counted = rows & pl.col(column).is_not_null()
-    values = pl.when(counted).then(pl.col(column))
+    values = pl.col(column)
+    if "row_condition" in given:
+        values = pl.when(rows).then(values)
     if name in _ROW_RULES:
         fault = _ROW_RULES[name](values, dtype, given)
         return (
@@ -366,6 +390,16 @@ def _out_of_order(falling: bool) -> Callable[..., pl.Expr | None]:
     return fault
 
 
+def _median(values: pl.Expr) -> pl.Expr:
+    # Beside nulls Polars takes several times as long to find a quantile.
+    return values.drop_nulls().median()
+
+
+def _quartiles(column: pl.Expr) -> list[pl.Expr]:
+    present = column.drop_nulls()
+    return [present.quantile(share, "linear").over(CODE) for share in (0.25, 0.75)]
+
+
 def _far_from_quartiles(
     column: pl.Expr, dtype: pl.DataType, given: Mapping[str, Any]
 ) -> pl.Expr | None:
@@ -373,9 +407,32 @@ def _far_from_quartiles(
     multiplier = float(given.get("multiplier", 1.5))
     if given.get("method", "iqr") != "iqr" or not numeric or multiplier <= 0:
         return None
-    low, high = (column.quantile(share, "linear").over(CODE) for share in (0.25, 0.75))
+    low, high = _quartiles(column)
     reach = (high - low) * multiplier
     return (column < low - reach) | (column > high + reach)
+
+
+def _outliers(column: pl.Expr, dtype: pl.DataType, given: Mapping[str, Any]) -> pl.Expr | None:
+    """Return which values lie far out; none does in a column that is mostly one value.
+
+    "iqr" is Tukey's rule (Exploratory Data Analysis, 1977), "mad" the modified z-score of Iglewicz
+    and Hoaglin (How to Detect and Handle Outliers, 1993), "reference" looks at what came before:
+    while nothing did, nothing lies far out.
+    """
+    if not (dtype.is_integer() or dtype.is_float()):
+        return None
+    method = given.get("method", "iqr")
+    fences: Fences | None = given["fences"]
+    if method == "reference":
+        low, high = fences or (-math.inf, math.inf)
+        return (column < low) | (column > high)
+    if method == "mad":
+        distance = (column - _median(column).over(CODE)).abs()
+        typical = _median(distance).over(CODE)
+        return (_NORMAL_MAD * distance > _FAR_MAD * typical) & (typical > 0)
+    first, third = _quartiles(column)
+    reach = (third - first) * _FAR_IQR
+    return ((column < first - reach) | (column > third + reach)) & (reach > 0)
 
 
 def _far_from_mean(column: pl.Expr, dtype: pl.DataType, given: Mapping[str, Any]) -> pl.Expr | None:
@@ -399,6 +456,7 @@ _ROW_RULES: Final[Mapping[str, Callable[..., pl.Expr | None]]] = {
     "column_values_to_be_decreasing": _out_of_order(falling=True),
     "column_values_to_not_be_outliers": _far_from_quartiles,
     "column_value_z_scores_to_be_less_than": _far_from_mean,
+    "max_outlier_percentage": _outliers,
 }
 
 
@@ -427,7 +485,7 @@ _NUMBERS: Final[Mapping[str, tuple[Aggregate, str]]] = {
     "column_max_to_be_between": (pl.Expr.max, "value"),
     "column_min_to_be_between": (pl.Expr.min, "value"),
     "column_mean_to_be_between": (pl.Expr.mean, "number of numbers"),
-    "column_median_to_be_between": (pl.Expr.median, "number of numbers"),
+    "column_median_to_be_between": (_median, "number of numbers"),
     "column_stdev_to_be_between": (pl.Expr.std, "number of numbers"),
     "column_sum_to_be_between": (pl.Expr.sum, "number of numbers"),
     "column_unique_value_count_to_be_between": (_distinct, "number"),

@@ -18,6 +18,7 @@ from feature_store_assets.declaration.expectations_table import (
     CHOICES,
     EXPECTATIONS,
     NEEDS_A_DATABASE,
+    OUTLIER_METHODS,
     WITHOUT_ROW_CONDITION,
 )
 from feature_store_assets.errors import DeclarationError, UnknownExpectation
@@ -218,6 +219,47 @@ def test_what_cannot_hold_is_refused_where_it_is_written(
 def test_bounds_upside_down_are_refused_which_great_expectations_does_not() -> None:
     with pytest.raises(DeclarationError, match="upside down"):
         expect.column_values_to_be_between("x", min_value=2, max_value=1)
+
+
+def test_percentages_of_missing_values_and_counts_are_great_expectations_own() -> None:
+    assert expect.max_missing_percentage("x", 58) == expect.column_values_to_not_be_null(
+        "x", mostly=0.42
+    )
+    assert expect.max_missing_percentage("x", 0) == expect.column_values_to_not_be_null(
+        "x", mostly=1.0
+    )
+    warned = expect.min_unique_values("x", 3, severity="warning")
+    assert warned == expect.column_unique_value_count_to_be_between(
+        "x", min_value=3, severity="warning"
+    )
+
+
+@pytest.mark.parametrize("method", OUTLIER_METHODS)
+def test_a_rule_about_outliers_is_kept_as_written(method: str) -> None:
+    rule = expect.max_outlier_percentage("x", 2.5, method=method, severity="info")
+    assert (rule.name, rule.column, rule.severity) == ("max_outlier_percentage", "x", "info")
+    assert rule.kwargs == {"column": "x", "percentage": 2.5, "method": method}
+    assert Expectation.from_json(rule.to_json()) == rule
+
+
+@pytest.mark.parametrize("percentage", [-1, 100.1, float("nan"), True, "5"])
+def test_a_percentage_lies_between_0_and_100(percentage: Any) -> None:
+    for rule in (expect.max_missing_percentage, expect.max_outlier_percentage):
+        with pytest.raises(DeclarationError, match="takes percent from 0 to 100"):
+            rule("x", percentage)
+
+
+def test_outliers_are_found_by_one_of_three_methods() -> None:
+    with pytest.raises(DeclarationError, match=r"one of \('iqr', 'mad', 'reference'\)"):
+        expect.max_outlier_percentage("x", 5, method="std")
+
+
+def test_a_misspelt_rule_of_ours_is_told_too() -> None:
+    with pytest.raises(UnknownExpectation, match="Did you mean 'max_outlier_percentage'"):
+        _ = expect.max_outliers_percentage
+    assert {"max_missing_percentage", "min_unique_values", "max_outlier_percentage"} < set(
+        dir(expect)
+    )
 
 
 def test_times_without_a_zone_are_refused() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_store_assets import Window, expect, feature_group
+from feature_store_assets import Drift, Window, expect, feature_group
 from feature_store_assets.declaration.canonical import canonical, duration, seconds
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup, Selection
@@ -146,6 +146,77 @@ def test_misspelt_columns_get_a_suggestion() -> None:
 def test_expectations_may_be_about_keys_and_timestamps() -> None:
     checks = [expect.column_values_to_not_be_null(name) for name in ("customer_id", "arrived")]
     assert group(created="arrived", expectations=checks).expectations == tuple(checks)
+
+
+def test_drift_may_be_measured_of_features_that_it_fits() -> None:
+    rules = [Drift("ks", 0.2, features=["spend_7d"]), Drift("chi_square", 0.2)]
+    assert group(drift=rules).drift == tuple(rules), "a general rule passes over what it fits not"
+    with pytest.raises(FeatureNotFound, match="Did you mean 'spend_7d'"):
+        group(drift=[Drift("ks", 0.2, features=["spent_7d"])])
+    with pytest.raises(DeclarationError, match="'spend_7d' cannot be measured by chi_square: it"):
+        group(drift=[Drift("chi_square", 0.2, features=["spend_7d"])])
+    personal = Feature("income", "float64", pii=True, mask="redact")
+    with pytest.raises(DeclarationError, match="by ks: it is a personal feature"):
+        group(features=[personal], drift=[Drift("ks", 0.2, features=["income"])])
+    assert group(features=[personal], drift=[Drift("missing", 0.1, features=["income"])]).drift
+
+
+def test_outliers_by_reference_are_of_features_whose_statistics_are_kept() -> None:
+    usual = expect.max_outlier_percentage("spend_7d", 5, method="reference")
+    assert group(expectations=[usual]).expectations == (usual,)
+    personal = Feature("income", "float64", pii=True, mask="redact")
+    for column in ("income", "customer_id"):
+        rule = expect.max_outlier_percentage(column, 5, method="reference")
+        with pytest.raises(DeclarationError, match="no statistics are kept of keys, times and"):
+            group(features=[personal], expectations=[rule])
+        by_itself = expect.max_outlier_percentage(column, 5, method="mad")
+        assert group(features=[personal], expectations=[by_itself]).expectations == (by_itself,)
+
+
+def test_a_warning_comes_before_a_group_is_stale() -> None:
+    hours = timedelta(hours=1)
+    assert group(freshness=26 * hours, freshness_warning=25 * hours).freshness_warning == 25 * hours
+    for spans in (
+        {"freshness_warning": hours},
+        {"freshness_warning": hours, "freshness": hours},
+        {"freshness_warning": 2 * hours, "freshness": hours},
+    ):
+        with pytest.raises(DeclarationError, match="must be shorter than its freshness"):
+            group(**spans)
+    with pytest.raises(DeclarationError, match=r"freshness_warning of .* longer than nothing"):
+        group(freshness=hours, freshness_warning=timedelta(0))
+
+
+def test_drift_warning_and_cron_come_back_from_json_and_change_the_hash() -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        {"drift": [Drift("psi", 0.2, against="trailing:7", severity="critical")]},
+        {"drift": [Drift("psi", 0.2)]},
+        {"freshness": timedelta(hours=26), "freshness_warning": timedelta(hours=25)},
+        {"freshness": timedelta(hours=26)},
+        {"cron": "0 6 * * *"},
+    ]
+    declared = [group(**given) for given in settings]
+    assert len({each.hash for each in declared}) == len(declared)
+    for each in declared:
+        assert FeatureGroup.from_json(json.loads(canonical(each.to_json()))) == each
+
+
+def test_the_decorator_takes_drift_warning_and_cron() -> None:
+    rule = Drift("missing", 0.1)
+
+    @feature_group(
+        entity=CUSTOMER,
+        features=[SPEND],
+        freshness=timedelta(hours=2),
+        freshness_warning=timedelta(hours=1),
+        cron="0 6 * * *",
+        drift=[rule],
+    )
+    def spending() -> None: ...
+
+    assert spending.drift == (rule,)
+    assert (spending.freshness_warning, spending.cron) == (timedelta(hours=1), "0 6 * * *")
 
 
 def test_bounds_and_expectations_are_listed_once_each() -> None:

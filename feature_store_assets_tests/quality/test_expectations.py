@@ -11,10 +11,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from feature_store_assets.declaration.expect import Expectation, expect
+from feature_store_assets.declaration.expectations_table import OUTLIER_METHODS
 from feature_store_assets.quality.expectations import Verdict, check
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -426,3 +428,113 @@ def test_threads_may_check_at_the_same_time() -> None:
     for thread in threads:
         thread.join()
     assert [found[number] for number in range(6)] == ["passed", "failed"] * 3
+
+
+# ------------------------------------------------------------------ rules of our own
+
+
+@pytest.mark.parametrize("percent", range(101))
+def test_exactly_so_many_percent_are_still_fine(percent: int) -> None:
+    rows = frame({"x": pl.Float64}, x=[None] * percent + [1.0] * (100 - percent))
+    beyond = [9.0] * percent + [1.0] * (100 - percent)
+    missing = expect.max_missing_percentage("x", percent)
+    far = expect.max_outlier_percentage("y", percent, method="reference")
+    found = check(
+        rows.with_columns(y=pl.Series(beyond)),
+        [missing, far],
+        partitions=["mon"],
+        features={},
+        fences={"y": (0.0, 2.0)},
+    )
+    assert [verdict.outcome for verdict in found] == ["passed"] * 3
+
+
+@pytest.mark.parametrize("method", OUTLIER_METHODS)
+def test_outliers_are_counted_per_partition_and_row(method: str) -> None:
+    usual = [float(n) for n in range(50)]
+    rows = frame(
+        partition=["mon"] * 50 + ["tue"] * 52, x=[*usual, *usual, 900.0, -800.0], y=[0] * 102
+    )
+    asked = expect.max_outlier_percentage("x", 3, method=method)
+    found = judge_with(rows, asked, {"x": (0.0, 60.0)}, keys=["mon", "tue"])
+    assert [(v.outcome, v.unexpected_count, v.rows) for v in found] == [
+        ("passed", 0, ()),
+        ("failed", 2, (100, 101)),
+    ]
+    more = expect.max_outlier_percentage("x", 4, method=method)
+    assert judge_with(rows, more, {"x": (0.0, 60.0)}, keys=["tue"])[0].outcome == "passed"
+
+
+@pytest.mark.parametrize("method", ["iqr", "mad"])
+@pytest.mark.parametrize("kind", [pl.Float64, pl.Int64])
+def test_where_most_values_are_the_same_none_is_an_outlier(method: str, kind: Any) -> None:
+    mostly = [0] * 90 + list(range(1, 11))
+    rows = frame({"x": kind}, x=mostly)
+    (found,) = judge(rows, expect.max_outlier_percentage("x", 0, method=method))
+    assert (found.outcome, found.unexpected_count) == ("passed", 0)
+
+
+@pytest.mark.parametrize("method", OUTLIER_METHODS)
+def test_a_constant_has_no_outliers(method: str) -> None:
+    (found,) = judge(frame(x=[5.0] * 20), expect.max_outlier_percentage("x", 0, method=method))
+    assert (found.outcome, found.observed) == ("passed", 0.0)
+
+
+def test_skewed_values_have_fewer_outliers_by_their_median_deviation() -> None:
+    skewed = [1.5 ** (n / 4) for n in range(60)]
+    counts = {
+        method: judge(frame(x=skewed), expect.max_outlier_percentage("x", 0, method=method))[
+            0
+        ].unexpected_count
+        for method in ("iqr", "mad")
+    }
+    assert counts == {"iqr": sum(x > fence(skewed) for x in skewed), "mad": mad_outliers(skewed)}
+
+
+def test_while_nothing_is_known_no_value_lies_beyond_what_was() -> None:
+    rows = frame(x=[1.0] * 99 + [1e9])
+    asked = expect.max_outlier_percentage("x", 0, method="reference")
+    assert judge_with(rows, asked, {})[0].outcome == "passed"
+    assert judge_with(rows, asked, {"y": (0.0, 1.0)})[0].outcome == "passed"
+    assert judge_with(rows, asked, {"x": (0.0, 1.0)})[0].unexpected_count == 1
+
+
+@pytest.mark.parametrize("method", OUTLIER_METHODS)
+def test_missing_values_are_left_out_of_the_share(method: str) -> None:
+    values = [*map(float, range(50)), 900.0, *[None] * 20, *[float("nan")] * 29]
+    asked = expect.max_outlier_percentage("x", 2, method=method)
+    (found,) = judge_with(frame(x=values), asked, {"x": (0.0, 60.0)})
+    assert (found.unexpected_count, found.observed) == (1, 1 / 51)
+    assert found.outcome == "passed"
+
+
+def test_words_have_no_outliers_which_is_no_pass() -> None:
+    (found,) = judge(frame(x=["a", "b"]), expect.max_outlier_percentage("x", 5))
+    assert found.outcome == "not evaluated"
+    assert "outliers are defined for numbers only" in found.reason
+
+
+def test_different_values_are_counted_without_missing_ones() -> None:
+    rows = frame(x=["a", "b", None, "b"])
+    assert judge(rows, expect.min_unique_values("x", 2))[0].outcome == "passed"
+    assert judge(rows, expect.min_unique_values("x", 3))[0].outcome == "failed"
+
+
+def judge_with(
+    rows: pl.DataFrame,
+    asked: Expectation,
+    fences: dict[str, tuple[float, float]],
+    keys: Sequence[str] = ("mon",),
+) -> list[Verdict]:
+    found = check(rows, [asked], partitions=keys, features={}, fences=fences)
+    return [verdict for verdict in found if verdict.expectation == asked]
+
+
+def fence(values: Sequence[float]) -> float:
+    first, third = np.quantile(values, [0.25, 0.75])
+    return float(third + 1.5 * (third - first))
+
+
+def mad_outliers(values: Sequence[float]) -> int:
+    distances = np.abs(np.array(values) - np.median(values))
+    return int(np.sum(0.6745 * distances / np.median(distances) > 3.5))
