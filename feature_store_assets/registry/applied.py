@@ -21,8 +21,9 @@ from feature_store_assets.errors import (
     ViewNotFound,
 )
 from feature_store_assets.registry.asked import Asked, Chosen
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking, other_than_added
-from feature_store_assets.registry.database import applied
+from feature_store_assets.registry.database import applied, history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,20 @@ class Change:
     action: str
 
 
+@dataclass(frozen=True)
+class Edit:
+    """A declaration as it was applied at some time."""
+
+    kind: str
+    name: str
+    version: int
+    action: str
+    hash: str
+    definition: str
+    changed_by: str
+    changed_at: datetime
+
+
 class Applied:
     """The table of applied declarations.
 
@@ -60,6 +75,7 @@ class Applied:
         declarations: Sequence[Declared],
         *,
         prepare: Callable[[FeatureGroup], object] = lambda _: None,
+        changed_by: str = "",
     ) -> list[Change]:
         """Write declarations in one transaction, serialised with every other applier.
 
@@ -69,6 +85,8 @@ class Applied:
             Groups and views.
         prepare
             Called for each new or changed group before anything is recorded: makes its table.
+        changed_by
+            Who applies; kept in the history.
 
         Raises
         ------
@@ -94,15 +112,15 @@ class Applied:
                 changes.append(_change(_VIEW, view.name, 1, old, view.hash))
                 wanted.append(view)
             new = [
-                each
+                (each, change.action)
                 for each, change in zip(wanted, changes, strict=True)
                 if change.action != "unchanged"
             ]
-            for each in new:
+            for each, _ in new:
                 if isinstance(each, FeatureGroup):
                     prepare(each)
-            for each in new:
-                _record(connection, each)
+            for each, action in new:
+                _record(connection, each, action, changed_by)
         return changes
 
     def extend(
@@ -111,6 +129,7 @@ class Applied:
         change: Callable[[FeatureGroup | None], FeatureGroup],
         *,
         prepare: Callable[[FeatureGroup], object],
+        changed_by: str = "",
     ) -> FeatureGroup:
         """Change one group by a function of what is applied now, in one transaction."""
         with self._database.write() as connection:
@@ -119,8 +138,17 @@ class Applied:
             new = _successor(row, change(old))
             if old != new:
                 prepare(new)
-                _record(connection, new)
+                _record(connection, new, "added" if old is None else "changed", changed_by)
         return new
+
+    def history(self, name: str) -> list[Edit]:
+        """Return every change of a group or view that was applied, the first one first."""
+        if not self._database.exists:
+            return []
+        query = sa.select(history).where(history.c.name == name).order_by(history.c.id)
+        with self._database.read() as connection:
+            rows = list(connection.execute(query).mappings())
+        return [Edit(**{field: row[field] for field in Edit.__dataclass_fields__}) for row in rows]
 
     def groups(self) -> list[FeatureGroup]:
         """Return all applied groups, the newest version of each, by name."""
@@ -308,7 +336,7 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
     return Change(kind, name, version, action)
 
 
-def _record(connection: sa.Connection, declared: Declared) -> None:
+def _record(connection: sa.Connection, declared: Declared, action: str, changed_by: str) -> None:
     kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
     version = declared.version if isinstance(declared, FeatureGroup) else 1
     this = (
@@ -316,16 +344,20 @@ def _record(connection: sa.Connection, declared: Declared) -> None:
         applied.c.name == declared.name,
         applied.c.version == version,
     )
+    content = {
+        "kind": kind,
+        "name": declared.name,
+        "version": version,
+        "hash": declared.hash,
+        "definition": canonical(declared.to_json()),
+    }
+    now = datetime.now(UTC)
+    told = {"version": version, "change": action, "hash": declared.hash}
+    append(connection, "apply", f"{kind} {declared.name}", told, changed_by)
     connection.execute(sa.delete(applied).where(*this))
+    connection.execute(sa.insert(applied).values(**content, applied_at=now))
     connection.execute(
-        sa.insert(applied).values(
-            kind=kind,
-            name=declared.name,
-            version=version,
-            hash=declared.hash,
-            definition=canonical(declared.to_json()),
-            applied_at=datetime.now(UTC),
-        )
+        sa.insert(history).values(**content, action=action, changed_by=changed_by, changed_at=now)
     )
 
 

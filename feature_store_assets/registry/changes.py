@@ -35,6 +35,17 @@ def breaking(old: FeatureGroup, new: FeatureGroup) -> list[str]:
     return found
 
 
+def differences(old: FeatureGroup, new: FeatureGroup) -> list[str]:
+    """Return every change that stored rows can follow, in words."""
+    known = {feature.name for feature in old.features}
+    added = [
+        f"feature '{feature.name}' ({feature.dtype}) is added"
+        for feature in new.features
+        if feature.name not in known
+    ]
+    return added + other_than_added(old, new)
+
+
 def other_than_added(old: FeatureGroup, new: FeatureGroup) -> list[str]:
     """Return every change but added features: what a run at work must not meet."""
     before, after = old.to_json(), new.to_json()

@@ -68,9 +68,117 @@ api_tokens = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
+statistics = sa.Table(
+    "statistics",
+    metadata,
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    sa.Column("partition", sa.String(255), primary_key=True),
+    sa.Column("feature", sa.String(128), primary_key=True),
+    sa.Column("table_version", sa.Integer, nullable=False),
+    sa.Column("computed_at", Instant, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("missing", sa.BigInteger, nullable=False),
+    sa.Column("distinct", sa.BigInteger),
+    sa.Column("mean", sa.Float),
+    sa.Column("stddev", sa.Float),
+    sa.Column("minimum", sa.Float),
+    sa.Column("maximum", sa.Float),
+    sa.Column("profile", sa.Text, nullable=False),
+)
+drift_references = sa.Table(
+    "drift_references",
+    metadata,
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    sa.Column("against", sa.String(160), primary_key=True),
+    sa.Column("feature", sa.String(128), primary_key=True),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    # SQLite counts up nothing but an Integer.
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("key", sa.String(255), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("severity", sa.String(16), nullable=False),
+    sa.Column("feature_group", sa.String(128)),
+    sa.Column("owners", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    # Which places have heard of it and when, as JSON; each by the digest of its URL.
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("sent_at", Instant, index=True),
+)
+history = sa.Table(
+    "history",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(260), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("hash", sa.String(32), nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("changed_by", sa.String(128), nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Index("ix_history_name", "kind", "name", "version"),
+)
+stages = sa.Table(
+    "stages",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(260), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.String(16), nullable=False),
+    sa.Column("successor", sa.String(260), nullable=False),
+    sa.Column("changed_by", sa.String(128), nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+)
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    # Text, for the hash is over the very characters.
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("actor", sa.String(128), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(300), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+)
+usage = sa.Table(
+    "usage",
+    metadata,
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("feature", sa.String(128), primary_key=True),
+    sa.Column("consumer", sa.String(128), primary_key=True),
+    sa.Column("path", sa.String(32), primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("reads", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+)
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("training_set", sa.String(128), nullable=False),
+    sa.Column("view", sa.String(128), nullable=False),
+    # JSON lists: "group.feature", owners.
+    sa.Column("features", sa.Text, nullable=False),
+    sa.Column("owners", sa.Text, nullable=False),
+    sa.Column("endpoint", sa.String(300), nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("logged_by", sa.String(128), nullable=False),
+    sa.Column("logged_at", Instant, nullable=False),
+)
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import NameTaken, SnapshotNotFound
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import pins
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Pins:
             taken = sa.select(pins.c.snapshot).where(pins.c.snapshot == snapshot).limit(1)
             if connection.execute(taken).first():
                 raise NameTaken(snapshot)
+            tables = {f"{group} v{number}": version for group, number, version in versions}
+            append(connection, "pin", f"snapshot {snapshot}", tables, created_by)
             for group, group_version, table_version in versions:
                 connection.execute(
                     sa.insert(pins).values(
@@ -83,6 +86,7 @@ class Pins:
     def remove(self, snapshot: str) -> None:
         """Let go of what a name pins; nothing happens if it pins nothing."""
         with self._database.write() as connection:
+            append(connection, "unpin", f"snapshot {snapshot}")
             connection.execute(sa.delete(pins).where(pins.c.snapshot == snapshot))
 
     def all(self) -> list[Pin]:

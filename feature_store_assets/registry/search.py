@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
+    from feature_store_assets.registry.stages import Standings
 
 # What a word is worth where it is found: as the name, at its start or in it, in a tag or owner, in
 # the description.
@@ -28,38 +29,108 @@ class Hit:
         What its author says of it.
     score
         How well it fits; greater is better.
+    stage
+        `draft`, `active`, `deprecated` or `retired`.
     """
 
     kind: str
     name: str
     description: str
     score: int
+    stage: str = "active"
 
 
-def search(text: str, groups: Iterable[FeatureGroup], views: Iterable[FeatureView]) -> list[Hit]:
+@dataclass(frozen=True)
+class Filters:
+    """What is looked for beside words; None takes all.
+
+    Attributes
+    ----------
+    kind
+        `group`, `feature` or `view`.
+    tag
+        `key` or `key:value`.
+    owner, dtype, entity, stage
+        An owner; a feature's type; the entity's name; a stage.
+    """
+
+    kind: str | None = None
+    tag: str | None = None
+    owner: str | None = None
+    dtype: str | None = None
+    entity: str | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class _Thing:
+    kind: str
+    name: str
+    own: str
+    about: str
+    stage: str
+    tags: dict[str, str]
+    owners: tuple[str, ...]
+    dtype: str = ""
+    entity: str = ""
+
+    def fits(self, filters: Filters) -> bool:
+        key, _, value = (filters.tag or "").partition(":")
+        return (
+            filters.kind in (None, self.kind)
+            and (not key or (key in self.tags and value in ("", self.tags[key])))
+            and (filters.owner is None or filters.owner in self.owners)
+            and filters.dtype in (None, self.dtype)
+            and filters.entity in (None, self.entity)
+            and filters.stage in (None, self.stage)
+        )
+
+
+def search(
+    text: str,
+    groups: Iterable[FeatureGroup],
+    views: Iterable[FeatureView],
+    stages: Standings,
+    filters: Filters = Filters(),  # frozen
+) -> list[Hit]:
     """Return what every word of the text is found in, the best first.
 
-    Words are compared without case with names, tags, owners and descriptions.
+    Words are compared without case with names, tags, owners and descriptions; without any, all
+    that the filters let through is found.
     """
     words = text.lower().split()
-    found = []
-    for group in groups:
-        labels = _labels(group.tags, group.owners)
-        found.append(("group", group.name, group.name, labels, group.description))
-        for feature in group.features:
-            shown, about = f"{group.name}.{feature.name}", feature.description
-            found.append(("feature", shown, feature.name, _labels(feature.tags, ()), about))
-    for view in views:
-        labels = _labels(view.tags, view.owners)
-        found.append(("view", view.name, view.name, labels, view.description))
     hits = []
-    for kind, shown, name, labels, about in found:
-        scores = [
-            _score(word, name.lower(), shown.lower(), labels, about.lower()) for word in words
-        ]
-        if scores and all(scores):
-            hits.append(Hit(kind, shown, about, sum(scores)))
+    for thing in _things(groups, views, stages):
+        if not thing.fits(filters):
+            continue
+        labels = _labels(thing.tags, thing.owners)
+        name, own, about = thing.name.lower(), thing.own.lower(), thing.about.lower()
+        scores = [_score(word, own, name, labels, about) for word in words]
+        if all(scores):
+            hits.append(Hit(thing.kind, thing.name, thing.about, sum(scores), thing.stage))
     return sorted(hits, key=lambda hit: (-hit.score, hit.name))
+
+
+def _things(
+    groups: Iterable[FeatureGroup], views: Iterable[FeatureView], stages: Standings
+) -> Iterator[_Thing]:
+    for group in groups:
+        entity, owners = group.entity.name, group.owners
+        yield _Thing(
+            "group", group.name, group.name, group.description, stages.group(group),
+            dict(group.tags), owners, entity=entity,
+        )  # fmt: skip
+        for each in group.features:
+            yield _Thing(
+                "feature", f"{group.name}.{each.name}", each.name, each.description,
+                stages.feature(group, each.name), dict(each.tags),
+                (each.owner,) if each.owner else owners, each.dtype, entity,
+            )  # fmt: skip
+    for view in views:
+        yield _Thing(
+            "view", view.name, view.name, view.description, stages.view(view),
+            dict(view.tags), view.owners,
+        )  # fmt: skip
 
 
 def _labels(tags: Iterable[tuple[str, str]] | Mapping[str, str], owners: Iterable[str]) -> str:

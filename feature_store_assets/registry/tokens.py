@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, NameTaken, TokenNotFound
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import api_tokens
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Tokens:
             taken = sa.select(api_tokens.c.name).where(api_tokens.c.name == name)
             if connection.execute(taken).first():
                 raise NameTaken(name, "token")
+            append(connection, "grant", f"token {name}")
             connection.execute(
                 sa.insert(api_tokens).values(
                     name=name, digest=hashed(secret), created_at=datetime.now(UTC)
@@ -98,4 +100,5 @@ class Tokens:
         if name not in known:
             raise TokenNotFound(name, known)
         with self._database.write() as connection:
+            append(connection, "revoke", f"token {name}")
             connection.execute(sa.delete(api_tokens).where(api_tokens.c.name == name))

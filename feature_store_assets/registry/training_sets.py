@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import TrainingSetNotFound
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import training_sets
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class TrainingSetTable:
     def add(self, recorded: Recorded) -> None:
         """Record a training set; its name must be new."""
         with self._database.write() as connection:
+            told = {"view": recorded.view, "rows": recorded.rows, "digest": recorded.digest}
+            append(connection, "create", f"training set {recorded.name}", told, recorded.created_by)
             connection.execute(sa.insert(training_sets).values(asdict(recorded)))
 
     def all(self) -> list[Recorded]:

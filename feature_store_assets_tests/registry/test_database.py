@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 import feature_store_assets.registry.database as module
 from feature_store_assets.errors import RegistryUnusable, StorageUnusable
+from feature_store_assets.registry.alerts import Alerts
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database, metadata
 from feature_store_assets.registry.pins import Pins
@@ -48,7 +49,7 @@ def test_a_registry_newer_than_the_code_is_neither_read_nor_written(url: str) ->
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     database.close()
     newer = Database(url)
-    message = "schema 9999 is newer than this code, which knows up to 0003. Upgrade"
+    message = f"schema 9999 is newer than this code, which knows up to {SCHEMAS[-1]}. Upgrade"
     with pytest.raises(RegistryUnusable, match=message):
         Applied(newer).groups()
     with pytest.raises(RegistryUnusable, match=message):
@@ -84,12 +85,13 @@ def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date
     old.close()
 
     database = Database(url)
-    message = r"its schema is 0001, this code reads 0003\. Run `feature-store apply`"
+    message = rf"its schema is 0001, this code reads {SCHEMAS[-1]}\. Run `feature-store apply`"
     for read in (
         Applied(database).groups,
         Pins(database).all,
         TrainingSetTable(database).all,
         Tokens(database).names,
+        Alerts(database).pending,
     ):
         with pytest.raises(RegistryUnusable, match=message):
             read()
@@ -97,6 +99,7 @@ def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date
     assert [(pin.snapshot, pin.table_version) for pin in Pins(database).of("s")] == [("s", 7)]
     assert TrainingSetTable(database).all() == []
     assert Tokens(database).names() == []
+    assert Alerts(database).pending() == []
     database.close()
 
 

@@ -1,0 +1,135 @@
+"""What applying declarations would change, and what that touches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.registry.changes import breaking, differences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from feature_store_assets.declaration.view import FeatureView
+    from feature_store_assets.registry.applied import Applied, Declared
+    from feature_store_assets.registry.models import Model
+    from feature_store_assets.registry.pins import Pin
+
+_TRAINING_SET = "training-set:"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What applying would do to one declaration.
+
+    Attributes
+    ----------
+    action
+        `added`, `changed`, `breaking` (refused: it needs a new version), `unchanged`, or `missing`
+        (applied, but declared no more: it stays until somebody retires it).
+    details
+        What differs, in words.
+    touches
+        The views, snapshots, training sets and models that use it: `view churn`.
+    """
+
+    kind: str
+    name: str
+    version: int
+    action: str
+    details: tuple[str, ...] = ()
+    touches: tuple[str, ...] = ()
+
+
+def plan(
+    applied: Applied,
+    declarations: Sequence[Declared],
+    *,
+    pins: Sequence[Pin] = (),
+    models: Sequence[Model] = (),
+) -> list[Planned]:
+    """Compare declarations with what is applied, writing nothing.
+
+    Parameters
+    ----------
+    pins, models
+        The pinned tables and logged models that a change may touch.
+    """
+    users = Users(applied.views(), pins, models)
+    found: list[Planned] = []
+    for declared in declarations:
+        version = declared.version if isinstance(declared, FeatureGroup) else 1
+        kind = "group" if isinstance(declared, FeatureGroup) else "view"
+        old = _applied(applied, declared)
+        action, details = _compared(old, declared)
+        touched = users.of(kind, declared.name, version) if action != "added" else ()
+        touched = () if action == "unchanged" else touched
+        found.append(Planned(kind, declared.name, version, action, tuple(details), touched))
+    named = {(each.kind, each.name) for each in found}
+    gone = [("group", each.name, each.version) for each in applied.groups() if each.materialized]
+    gone += [("view", each.name, 1) for each in applied.views()]
+    found += [
+        Planned(kind, name, version, "missing", (), users.of(kind, name, version))
+        for kind, name, version in gone
+        if (kind, name) not in named
+    ]
+    return found
+
+
+def _applied(applied: Applied, declared: Declared) -> Declared | None:
+    if isinstance(declared, FeatureGroup):
+        return applied.find(declared.name, declared.version)
+    return next((each for each in applied.views() if each.name == declared.name), None)
+
+
+def _compared(old: Declared | None, new: Declared) -> tuple[str, list[str]]:
+    if old is None:
+        return "added", []
+    if old.hash == new.hash:
+        return "unchanged", []
+    if isinstance(old, FeatureGroup) and isinstance(new, FeatureGroup):
+        if broken := breaking(old, new):
+            return "breaking", broken
+        return "changed", differences(old, new)
+    was, becomes = (each.to_json() for each in (old, new))
+    fields = sorted({*was, *becomes})
+    return "changed", [
+        f"{field}: {json.dumps(was.get(field))} becomes {json.dumps(becomes.get(field))}"
+        for field in fields
+        if was.get(field) != becomes.get(field)
+    ]
+
+
+class Users:
+    """Who uses groups and views: other views, pins of tables, models."""
+
+    def __init__(
+        self, views: Sequence[FeatureView], pins: Sequence[Pin], models: Sequence[Model]
+    ) -> None:
+        self._views, self._pins, self._models = views, pins, models
+
+    def of(self, kind: str, name: str, version: int) -> tuple[str, ...]:
+        """Return the users of a group or view: `view churn`, `model delay-v3`."""
+        views = [name]
+        found = []
+        if kind == "group":
+            views = [
+                view.name
+                for view in self._views
+                if (name, version) in [(each.group, each.version) for each in view.selections]
+            ]
+            found = [f"view {each}" for each in views]
+            for pin in self._pins:
+                if (pin.feature_group, pin.group_version) == (name, version):
+                    trained = pin.snapshot.startswith(_TRAINING_SET)
+                    shown = pin.snapshot.removeprefix(_TRAINING_SET)
+                    found.append(f"{'training set' if trained else 'snapshot'} {shown}")
+        found += [
+            f"model {model.name}"
+            for model in self._models
+            if model.view in views
+            or (kind == "group" and any(each.startswith(f"{name}.") for each in model.features))
+        ]
+        return tuple(dict.fromkeys(found))
