@@ -42,8 +42,9 @@ class WriteResult(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    rows_written, rows_duplicate
-        New rows, and rows left out because they are stored already.
+    rows_written, rows_updated, rows_duplicate
+        Rows that were written; how many of them are newer revisions of stored facts; and rows
+        left out because they are stored already.
     partitions
         The partitions of all these rows.
     version
@@ -52,9 +53,15 @@ class WriteResult(msgspec.Struct, frozen=True):
 
     feature_group: str
     rows_written: int
+    rows_updated: int
     rows_duplicate: int
     partitions: tuple[str, ...]
     version: int
+
+    @property
+    def rows_inserted(self) -> int:
+        """Rows of facts that were not stored before."""
+        return self.rows_written - self.rows_updated
 
 
 class _Answer(msgspec.Struct):

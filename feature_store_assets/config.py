@@ -1,5 +1,6 @@
 """Settings of a store: arguments, then `FEATURE_STORE_*` variables, then defaults."""
 
+import json
 import os
 import re
 from datetime import timedelta
@@ -7,17 +8,67 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from feature_store_assets.errors import ConfigError, suggestion
 
 _PREFIX = "FEATURE_STORE_"
 _TOKEN = re.compile(r"[\w.-]+=[0-9a-f]{64}", re.ASCII)
+_LISTS = ("partitioning_columns", "notify", "api_tokens")
+
+Severity = Literal["critical", "warning", "info"]
+AlertKind = Literal["quality", "drift", "freshness", "run", "serving"]
+
+
+class Route(BaseModel):
+    """A place that alerts go to, and which ones; empty lists take all.
+
+    Parameters
+    ----------
+    url
+        An Apprise URL, or `dry-run://`, which only logs.
+    severity
+        The least.
+    owners, groups, kinds
+        Only what one of these owns, only about these groups, only these kinds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    url: SecretStr
+    severity: Severity = "warning"
+    owners: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    kinds: tuple[AlertKind, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_url(cls, given: Any) -> Any:
+        return {"url": given} if isinstance(given, str | SecretStr) else given
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if not re.match(r"[a-z][a-z0-9.+-]*://", url.get_secret_value(), re.IGNORECASE):
+            message = "write an Apprise URL, such as mailto://host?from=...&to=... or dry-run://"
+            raise ValueError(message)
+        return url
 
 
 class FeatureStoreConfig(BaseSettings):
     """Where a store lives and how it behaves.
+
+    In the environment a list is separated by commas, or JSON.
 
     Parameters
     ----------
@@ -55,14 +106,24 @@ class FeatureStoreConfig(BaseSettings):
     time_travel_days
         How long superseded files stay readable by date.
     notify
-        Apprise URLs that alerts go to, separated by commas in the environment.
+        Where alerts go to: Apprise URLs, or `{"url", "severity", "owners", "groups", "kinds"}`
+        for a place that wants only some, see `Route`.
+    alert_error_rate
+        The share of a server process's answers within a minute, probes left out, above which
+        errors (5xx) are an alert; 0 turns it off.
     api_tokens
         Who may use the HTTP server, beside the tokens in the registry: `name=<SHA-256 of the
-        token in hex>`, separated by commas in the environment.
+        token in hex>`.
     max_request_bytes, max_request_entities
         The largest body, and the most entities of one read, that the HTTP server takes.
     enable_monitoring
         Whether the HTTP server counts and times what it does, at `/metrics`.
+    enable_lineage
+        Whether models are recorded, and snapshots, training sets and models told to Dagster.
+        Without it questions about lineage are answered from what is applied.
+    definitions
+        The module, or the Python file, whose Dagster definitions lineage is read from; by default
+        what `workspace.yaml` of the project root names, if it is there.
     """
 
     model_config = SettingsConfigDict(
@@ -89,11 +150,14 @@ class FeatureStoreConfig(BaseSettings):
     memory_limit: ByteSize | None = Field(default=None, ge=1 << 26)
     retention_days: int | None = Field(default=None, ge=1)
     time_travel_days: int = Field(default=30, ge=1)
-    notify: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    notify: Annotated[tuple[Route, ...], NoDecode] = ()
+    alert_error_rate: float = Field(default=0.05, ge=0, lt=1)
     api_tokens: Annotated[tuple[str, ...], NoDecode] = ()
     max_request_bytes: ByteSize = Field(default=ByteSize(10 << 20), ge=1 << 10)
     max_request_entities: int = Field(default=10_000, ge=1)
     enable_monitoring: bool = True
+    enable_lineage: bool = True
+    definitions: str | None = None
 
     @field_validator("api_tokens")
     @classmethod
@@ -106,28 +170,29 @@ class FeatureStoreConfig(BaseSettings):
     def __init__(self, **values: Any) -> None:
         known = sorted(type(self).model_fields)
         _refuse_unknown(known)
-        for name in ("partitioning_columns", "notify", "api_tokens"):
+        for name in _LISTS:
             text = values.get(name, os.environ.get(_PREFIX + name.upper()))
             if isinstance(text, str):
-                values[name] = tuple(part.strip() for part in text.split(",") if part.strip())
+                values[name] = _listed(name, text)
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems = []
-            for each in error.errors(include_input=False, include_url=False):
-                name = ".".join(str(part) for part in each["loc"])
-                if each["type"] == "extra_forbidden":
-                    problems.append(f"There is no setting '{name}'." + suggestion(name, known))
-                else:
-                    problems.append(f"Setting '{name}': {each['msg']}.")
-            raise ConfigError(" ".join(problems)) from None
+            problems = error.errors(include_input=False, include_url=False)
+            raise ConfigError(" ".join(_told(each, known) for each in problems)) from None
 
     @cached_property
     def root(self) -> Path:
         """The data root as an absolute path; a later change of directory does not move it."""
         return (
-            self.storage_path if self.storage_path.is_absolute() else _project() / self.storage_path
+            self.storage_path
+            if self.storage_path.is_absolute()
+            else self.project / self.storage_path
         )
+
+    @cached_property
+    def project(self) -> Path:
+        """The project root: the nearest folder upwards with a `workspace.yaml`, else this one."""
+        return _project()
 
     @property
     def registry(self) -> str:
@@ -146,6 +211,30 @@ class FeatureStoreConfig(BaseSettings):
     @property
     def time_travel(self) -> timedelta:
         return timedelta(days=self.time_travel_days)
+
+
+def _listed(name: str, text: str) -> tuple[Any, ...]:
+    if not text.lstrip().startswith("["):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    try:
+        return tuple(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ConfigError(
+            f"Setting '{name}' is no JSON: {error.msg} at character {error.pos}."
+        ) from None
+
+
+def _told(problem: Any, known: list[str]) -> str:
+    """Say what is wrong with a setting, never what was given."""
+    *outer, last = (str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"Setting '{'.'.join([*outer, last])}': {problem['msg']}."
+    if outer:
+        # A secret may stand where a key belongs.
+        shown = f" '{last}'" if last.isidentifier() else ""
+        known = sorted(Route.model_fields)
+        return f"Setting '{'.'.join(outer)}' has no key{shown}." + suggestion(last, known)
+    return f"There is no setting '{last}'." + suggestion(last, known)
 
 
 def _refuse_unknown(known: list[str]) -> None:

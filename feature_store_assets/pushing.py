@@ -50,8 +50,9 @@ class WriteResult:
 
     Attributes
     ----------
-    rows_written, rows_duplicate
-        New rows, and rows left out because they are stored already.
+    rows_written, rows_updated, rows_duplicate
+        Rows that were written; how many of them are newer revisions of stored facts; and rows
+        left out because they are stored already.
     partitions
         The partitions of all these rows, also of those left out: they are published again, as
         the push that stored them may have been cut off before its end.
@@ -61,9 +62,15 @@ class WriteResult:
 
     feature_group: str
     rows_written: int
+    rows_updated: int
     rows_duplicate: int
     partitions: tuple[str, ...]
     version: int
+
+    @property
+    def rows_inserted(self) -> int:
+        """Rows of facts that were not stored before."""
+        return self.rows_written - self.rows_updated
 
 
 class FeatureType(StrEnum):
@@ -218,6 +225,13 @@ def push(
     if mode == "append" and group != known and table.exists:
         # Asked again under the commit; here so that refused rows leave no drafts either.
         _unknown(table, rows, table.version(), refuse_changes=True)
+    updated = 0
+
+    def unknown(version: int) -> pa.Table:
+        nonlocal updated
+        new, updated = _unknown(table, rows, version, refuse_changes=mode == "append")
+        return new
+
     if drafts := [name for name in group.feature_names if name not in (known or new).feature_names]:
         listed = ", ".join(f"'{name}' ({group.feature(name).dtype})" for name in drafts)
         warnings.warn(
@@ -229,15 +243,12 @@ def push(
         )
         table = open_table(group)
     table.ensure(data.schema)
-    if mode == "overwrite":
-        commit = table.replace(rows, None)
-    else:
-        commit = table.append(
-            lambda version: _unknown(table, rows, version, refuse_changes=mode == "append")
-        )
+    commit = table.replace(rows, None) if mode == "overwrite" else table.append(unknown)
     partitions = tuple(sorted(map(str, pc.unique(rows[PARTITION]).to_pylist())))
     duplicates = rows.num_rows - commit.rows
-    return group, WriteResult(group.name, commit.rows, duplicates, partitions, commit.version)
+    return group, WriteResult(
+        group.name, commit.rows, updated, duplicates, partitions, commit.version
+    )
 
 
 def _gated(table: OfflineTable, group: FeatureGroup, data: pa.Table) -> pa.Table:
@@ -261,8 +272,8 @@ def _with_partition(rows: pa.Table, group: FeatureGroup) -> pa.Table:
 
 def _unknown(
     table: OfflineTable, rows: pa.Table, version: int, *, refuse_changes: bool
-) -> pa.Table:
-    """Return the rows that the table does not hold yet.
+) -> tuple[pa.Table, int]:
+    """Return the rows that the table does not hold yet, and how many of them are corrections.
 
     A row equal to the current winner of its keys and event time is known, and so is one that
     repeats a stored revision. Any other row of a stored fact is a correction: refused, or kept as
@@ -313,4 +324,4 @@ def _unknown(
         new = new.join(changed, on="__row", how="left", maintain_order="left").with_columns(
             pl.max_horizontal(CREATED, later).alias(CREATED)
         )
-    return new.select(rows.column_names).to_arrow().cast(rows.schema)
+    return new.select(rows.column_names).to_arrow().cast(rows.schema), changed.height

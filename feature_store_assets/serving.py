@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from feature_store_assets.errors import DataError, OnlineStoreUnavailable, RegistryUnusable
+from feature_store_assets.errors import (
+    DataError,
+    FeatureDeprecated,
+    OnlineStoreUnavailable,
+    RegistryUnusable,
+)
 from feature_store_assets.online import OnlineStore, Patience, open_store
 from feature_store_assets.online.cache import RowCache, Rows
 from feature_store_assets.online.generations import Rebuilt, current, in_each, rebuild
@@ -24,6 +30,8 @@ from feature_store_assets.online.publish import Published, Wrote, publish
 from feature_store_assets.online.query import Part, Query
 from feature_store_assets.online.row import KeySpace, micros, sortable
 from feature_store_assets.progress import progress
+from feature_store_assets.registry.stages import Stages, served
+from feature_store_assets.registry.usage import Path, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,13 +67,20 @@ class Serving:
     ----------
     config
         Where it is, and how it is waited for.
-    applied
-        The applied declarations.
+    applied, stages
+        The applied declarations, and how far each is in its life.
+    usage
+        Counts what is read.
     """
 
-    def __init__(self, config: FeatureStoreConfig, applied: Applied) -> None:
+    def __init__(
+        self, config: FeatureStoreConfig, applied: Applied, stages: Stages, usage: Usage
+    ) -> None:
+        self.path: Path = "online"  # how reads are counted; a server calls them its own
         self._config = config
+        self._usage = usage
         self._applied = applied
+        self._stages = stages
         self._prepared: dict[Any, _Prepared] = {}
         self._renewing: dict[Any, asyncio.Task[Query]] = {}
 
@@ -100,11 +115,24 @@ class Serving:
         current(self.store, self._applied.groups()[:1])
 
     def close(self) -> None:
+        self.count()
         if "store" in self.__dict__:
             self.store.close()
             self._forget_store()
 
+    def count(self) -> None:
+        """Hand over how often features were read since."""
+        for each in list(self._prepared.values()):
+            self._counted(each.query)
+
+    def _counted(self, query: Query) -> None:
+        asks, query.asks = query.asks, 0
+        entities, query.entities = query.entities, 0
+        named = [(part.space.group, list(part.features)) for part in query.parts]
+        self._usage.add(named, self.path, asks, entities)
+
     async def aclose(self) -> None:
+        self.count()
         if "store" in self.__dict__:
             await self.store.aclose()
             self._forget_store()
@@ -117,6 +145,7 @@ class Serving:
 
     def forget(self) -> None:
         """Prepare reads anew: declarations were applied."""
+        self.count()
         self._prepared.clear()
 
     def query(self, what: Any, features: Sequence[str] | None) -> Query:
@@ -157,13 +186,13 @@ class Serving:
     ) -> Query:
         now = time.monotonic()
         try:
-            asked = self._applied.resolve(what, features)
+            asked, notices = self._asked(what, features)
         except RegistryUnusable:  # serving goes on without it
             if old is None:
                 raise
-            asked = old.asked
+            asked, notices = old.asked, old.query.notices
         try:
-            prepared = _Prepared(self._prepare(asked), asked, now, now + _FRESH)
+            prepared = _Prepared(self._prepare(asked, notices), asked, now, now + _FRESH)
         except OnlineStoreUnavailable:
             cache = self.rows
             if old is None or not isinstance(cache, RowCache) or now > old.at + self._longest:
@@ -171,11 +200,24 @@ class Serving:
             cache.rest()
             prepared = old._replace(due=now + _AGAIN)
         if len(self._prepared) > _QUERIES:  # somebody asks for ever other features
-            self._prepared.clear()
+            self.forget()
+        if old is not None:
+            self._counted(old.query)
         self._prepared[key] = prepared
         return prepared.query
 
-    def _prepare(self, asked: Asked) -> Query:
+    def _asked(self, what: Any, features: Sequence[str] | None) -> tuple[Asked, Sequence[str]]:
+        """Return what is served of what was asked for, and what is said of it."""
+        asked = self._applied.resolve(what, features)
+        by_name = features is not None or isinstance(what, list | tuple)
+        names, notices = served(asked, self._stages.all(), by_name=by_name)
+        for notice in notices:
+            warnings.warn(notice, FeatureDeprecated, stacklevel=6)
+        return (
+            asked if names == list(asked.shown) else self._applied.resolve(what, names)
+        ), notices
+
+    def _prepare(self, asked: Asked, notices: Sequence[str]) -> Query:
         groups = [each.group for each in asked.parts]
         for group in groups:
             if not group.online:
@@ -196,6 +238,7 @@ class Serving:
             shown=asked.shown,
             defaults=asked.defaults,
             joined=joined,
+            notices=notices,
         )
 
     # Writing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,6 +14,8 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError, FeatureNotFound
 from feature_store_assets.historical import Historical, Options, read_spine
+from feature_store_assets.impact import analyze
+from feature_store_assets.lineage.answers import Lineage
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
 from feature_store_assets.offline.schema import TableSchema, typed_keys
@@ -26,18 +29,26 @@ from feature_store_assets.pushing import (
     pushed_group,
     register,
 )
+from feature_store_assets.registry.alerts import Alerts
 from feature_store_assets.registry.applied import Applied, Change, Declared
+from feature_store_assets.registry.audit import Audit, user
+from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.models import Model
 from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.planning import Planned, Users, plan
+from feature_store_assets.registry.search import Filters, Hit, search
+from feature_store_assets.registry.stages import Stage, Stages, Standing, unmoved
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.registry.usage import Usage
 from feature_store_assets.serving import Serving
 from feature_store_assets.snapshots import Snapshots
 from feature_store_assets.training.manifest import Recipe
 from feature_store_assets.training.sets import TrainingSets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
 
@@ -45,11 +56,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feature_store_assets.declaration.view import FeatureView
+    from feature_store_assets.gate import Admitted, Judged
+    from feature_store_assets.impact import ChangeType
+    from feature_store_assets.lineage.answers import Direction
     from feature_store_assets.offline.point_in_time import Known
     from feature_store_assets.online import OnlineStore
     from feature_store_assets.online.answer import Output
     from feature_store_assets.online.generations import Rebuilt
     from feature_store_assets.online.publish import Published
+    from feature_store_assets.review import Review
     from feature_store_assets.training.splitting import Split
     from feature_store_assets.training.stored import TrainingSet
 
@@ -75,8 +90,12 @@ class FeatureStore:
         self.applied = Applied(self._database)
         self.snapshots = Snapshots(Pins(self._database), self.config.time_travel)
         self.tokens = Tokens(self._database)
+        self.alerts = Alerts(self._database)
+        self.audit = Audit(self._database)
         self._tables: dict[tuple[str, int], tuple[str, OfflineTable]] = {}
-        self.serving = Serving(self.config, self.applied)
+        self.stages = Stages(self._database)
+        self.usage = Usage(self._database)
+        self.serving = Serving(self.config, self.applied, self.stages, self.usage)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -97,6 +116,7 @@ class FeatureStore:
     def close(self) -> None:
         """Let go of files and connections."""
         self.serving.close()
+        self.usage.flush()
         self._database.close()
 
     async def __aenter__(self) -> Self:
@@ -113,6 +133,7 @@ class FeatureStore:
     async def aclose(self) -> None:
         """Let go of files and connections, with those of the running event loop."""
         await self.serving.aclose()
+        self.usage.flush()
         self._database.close()
 
     def __repr__(self) -> str:
@@ -128,15 +149,74 @@ class FeatureStore:
         BreakingChange
             Stored rows cannot follow a change; nothing was applied.
         """
-        changes = self.applied.apply(declarations, prepare=self._prepare_table)
+        changes = self.applied.apply(declarations, prepare=self._prepare_table, changed_by=user())
         self.serving.forget()
         return changes
+
+    def plan(self, *declarations: Declared) -> list[Planned]:
+        """Return what `apply` would change and what that touches; nothing is written."""
+        pins = self.snapshots.pins.all()
+        return plan(self.applied, declarations, pins=pins, models=self.models())
+
+    def search(self, text: str, filters: Filters | None = None) -> list[Hit]:
+        """Find groups, features and views in which every word is found, the best first."""
+        things = self.groups(), self.applied.views(), self.stages.reader()
+        return search(text, *things, filters or Filters())
+
+    def card(self, name: str) -> dict[str, Any]:
+        """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
+        stages, views = self.stages.reader(), self.applied.views()
+        users = Users(views, self.snapshots.pins.all(), self.models())
+        owner, _, feature = name.rpartition(".")
+        group = self.applied.group(owner) if owner else self.applied.find(name)
+        if group is None:
+            self.applied.resolve(name)  # says what there is
+            view = next(each for each in views if each.name == name)
+            return view_card(view, stages, self.applied.history(name), users.of("view", name, 1))
+        used = users.of("group", group.name, group.version)
+        kept = self.review.statistics.of(group.name, group.version)
+        if owner:
+            history = {key: each[feature] for key, each in kept.items() if feature in each}
+            return feature_card(group, group.feature(feature), stages, history, used)
+        newest = list(kept.items())[-1] if kept else None
+        return group_card(group, stages, newest, self.applied.history(name), used)
 
     def _prepare_table(self, group: FeatureGroup) -> None:
         table = self.table(group)
         # Without declared key types the first rows make the table.
         if table.exists or None not in group.entity.key_types:
             table.ensure()
+
+    def standing(self, name: str) -> Standing:
+        """Return the stage of a group, a feature (`"group.feature"`) or a view."""
+        return self.stages.of(unmoved(self.applied, name))
+
+    def set_stage(
+        self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
+    ) -> Standing:
+        """Move a group, a feature (`"group.feature"`) or a view on in its life.
+
+        Parameters
+        ----------
+        stage
+            draft -> active -> deprecated -> retired. A draft is served online only where it is
+            named; what is deprecated is served with a warning; what is retired is not served, and
+            its rows are kept until retention.
+        successor
+            What to use instead: named in the warning.
+        changed_by
+            Who moves it; kept.
+
+        Raises
+        ------
+        StageRefused
+            No way leads there from where it stands.
+        """
+        moved = self.stages.move(
+            unmoved(self.applied, name), stage, successor=successor, changed_by=changed_by
+        )
+        self.serving.forget()
+        return moved
 
     def groups(self) -> list[FeatureGroup]:
         """Return the applied groups, the newest version of each, by name."""
@@ -231,6 +311,8 @@ class FeatureStore:
         self._reach_online(self.applied.find(feature_group) or new)
         before = self._partitions_before(feature_group) if mode == "overwrite" else ()
         group, result = push(self.applied, self.table, new, data, mode)
+        told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
+        self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()
         if group.online:
             self.publish(group, sorted({*result.partitions, *before}))
@@ -290,8 +372,9 @@ class FeatureStore:
             entities=None if entities is None else _entities(entities, table),
             version=self.snapshots.version(group, table, as_of),
         ).sort(table.timestamp, *table.keys)
-        shown = facts if limit is None else facts.head(limit)
-        return FeatureTable(table.arrow(shown.collect()))
+        shown = table.arrow((facts if limit is None else facts.head(limit)).collect())
+        self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
+        return FeatureTable(shown)
 
     def _existing(self, group: FeatureGroup) -> OfflineTable:
         table = self.table(group)
@@ -350,6 +433,11 @@ class FeatureStore:
         options = Options(timestamp, ttl, as_of, known, full_feature_names)
         historical = self._historical(features, options)
         rows = read_spine(spine, self._sql)
+        asked = historical.asked
+        told = {"features": list(asked.shown), "rows": len(rows)}
+        self.audit.add("read", f"training data of {asked.owner}", told)
+        used = [(part.group.name, list(part.features)) for part in asked.parts]
+        self.usage.add(used, "training", 1, len(rows))
         if out is None:
             return FeatureTable(historical.table(rows))
         path = Path(out)
@@ -379,6 +467,120 @@ class FeatureStore:
             return table.facts(version=version, revised=group.revised)
 
         return query(text, {group.name: partial(scan, group) for group in self.groups()})
+
+    # Quality
+
+    def compute_feature_statistics(
+        self,
+        feature_group: str,
+        features: Sequence[str] | None = None,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Describe the stored values of features: counts, missing, quantiles, common values.
+
+        Parameters
+        ----------
+        feature_group, features, start_time, end_time
+            As `read_features` takes them.
+
+        Returns
+        -------
+        `{feature: {"count", "missing", "missing_share", "distinct", "mean", ...}}`; personal
+        features are only counted. `statistics` keeps the same by partition.
+        """
+        group, rows = self._stored(feature_group, features, start_time, end_time)
+        found: dict[str, Any] = _review().describe(group, rows, features or group.feature_names)
+        return found
+
+    def validate_feature_quality(
+        self,
+        feature_group: str,
+        quality_rules: Mapping[str, float] | None = None,
+        features: Sequence[str] | None = None,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Judge the stored rows of a group as one whole.
+
+        Parameters
+        ----------
+        feature_group, features, start_time, end_time
+            As `read_features` takes them.
+        quality_rules
+            `max_missing_percentage`, `min_unique_values` and `max_outlier_percentage`, for every
+            feature that they fit; by default what the group itself expects.
+
+        Returns
+        -------
+        `{"feature_group", "overall_passed", "rows", "features": {name: {"passed", "checks"}}}`.
+        """
+        group, rows = self._stored(feature_group, features, start_time, end_time)
+        names = features or group.feature_names
+        found: dict[str, Any] = _review().assess(group, rows, names, quality_rules)
+        return found
+
+    def _stored(
+        self,
+        name: str,
+        features: Sequence[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+    ) -> tuple[FeatureGroup, pl.DataFrame]:
+        rows = self.read_features(name, features, start_time=start, end_time=end)
+        return self.applied.group(name), rows.to_polars()
+
+    def validate(
+        self, group: FeatureGroup, partitions: Sequence[str] | None = None
+    ) -> Iterator[Judged]:
+        """Judge stored partitions by what a group expects now; nothing is rewritten.
+
+        Parameters
+        ----------
+        group
+            The group as it is declared now.
+        partitions
+            In the order of time; by default all that hold rows.
+
+        Returns
+        -------
+        What was found, some partitions at a time.
+        """
+        table = self._existing(group)
+        keys = table.partitions() if partitions is None else partitions
+        return self.review.validate(group, table, keys)
+
+    def release(self, feature_group: str, partition: str) -> Admitted:
+        """Judge a partition in quarantine again and store it, if it passes what is expected now.
+
+        Raises
+        ------
+        NotQuarantined, StillRejected
+            Nothing was changed.
+        """
+        group = self.applied.group(feature_group)
+        guard = partial(self.applied.check_unchanged, group)
+        self.audit.add("release", f"partition {partition} of {feature_group}")
+        return self.review.release(group, self.table(group), partition, guard=guard)
+
+    @cached_property
+    def review(self) -> Review:
+        """Statistics, quarantine and the gate of this store."""
+
+        def pinned(group: FeatureGroup, snapshot: str) -> pl.DataFrame:
+            table = self._existing(group)
+            version = self.snapshots.version(group, table, snapshot)
+            return table.facts(revised=group.revised, version=version).collect()
+
+        opened: Review = _review().Review(
+            self._database,
+            self.config.root / "quarantine",
+            pinned=pinned,
+            training_set=self.training_set,
+        )
+        return opened
 
     # Training sets
 
@@ -478,6 +680,167 @@ class FeatureStore:
         )
         return name
 
+    def create_feature_snapshot(
+        self, feature_group: str, snapshot_name: str, *, description: str = "", created_by: str = ""
+    ) -> str:
+        """Pin one group's table under a name, for ever, as `create_snapshot` does."""
+        return self.create_snapshot(
+            feature_group, snapshot_name, description=description, created_by=created_by
+        )
+
+    # Lineage
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """The graph behind the answers below, for drawing and export."""
+        return Lineage(self.config, self._database, lambda name: self.training_set(name).manifest)
+
+    def log_model(
+        self,
+        name: str,
+        *,
+        training_set: str,
+        endpoint: str = "",
+        owners: Sequence[str] = (),
+        description: str = "",
+        logged_by: str = "",
+    ) -> Model:
+        """Record a trained model, and report it to the Dagster instance, if there is one.
+
+        In the asset graph it is `models/<name>`, after the code location is reloaded. To log the
+        same again changes nothing. With `enable_lineage=False` nothing is recorded.
+
+        Parameters
+        ----------
+        name
+            Up to 100 letters, digits, `_`, `-` and `.`; given once.
+        training_set
+            What it was trained on.
+        endpoint
+            Where it answers, such as a URL.
+        owners
+            E-mail addresses or `team:name`.
+        description, logged_by
+            Kept.
+
+        Raises
+        ------
+        TrainingSetNotFound
+            There is no such training set.
+        NameTaken
+            A model of that name was logged with other content.
+        """
+        view, features = self.lineage.learnt(training_set)
+        model = Model(
+            name,
+            training_set,
+            view,
+            features,
+            tuple(owners),
+            endpoint,
+            description,
+            logged_by,
+            datetime.now(UTC),
+        )
+        return self.lineage.log(model)
+
+    def models(self) -> list[Model]:
+        """Return the models that were logged, by name."""
+        return self.lineage.models.all()
+
+    def get_feature_lineage(
+        self, feature_id: str, direction: Direction = "both", depth: int | None = None
+    ) -> dict[str, Any]:
+        """Return what a feature comes from, and what comes from it.
+
+        Read from Dagster's asset graph; where no definitions are at hand, from what is applied.
+
+        Parameters
+        ----------
+        feature_id
+            `"group.feature"`, a bare name while it is unique, or a source column,
+            `"asset.column"`.
+        direction
+            `"upstream"`, `"downstream"` or `"both"`.
+        depth
+            At most so many steps.
+
+        Returns
+        -------
+        `{"feature_id", "kind", "owners", "source", "upstream", "downstream", "edges"}`: source is
+        `"dagster"` or `"applied"`; what is upstream and downstream is `{"id", "kind", "depth",
+        "owners"}`, the nearest first; an edge is `{"from", "from_kind", "to", "to_kind",
+        "known_by"}`, known by `"column_lineage"`, `"asset graph"`, `"applied"` or `"recorded"`.
+
+        Raises
+        ------
+        LineageNotFound, AmbiguousFeature
+            Nothing has that name, or several features have.
+        """
+        return self.lineage.of(feature_id, direction, depth)
+
+    def analyze_impact(
+        self, feature_id: str, change_type: ChangeType = "schema_change"
+    ) -> dict[str, Any]:
+        """Return what depends on a feature or a source column, and whom to ask.
+
+        Parameters
+        ----------
+        feature_id
+            As `get_feature_lineage` takes it; also an asset or a group, meaning all its columns.
+        change_type
+            `"schema_change"`, `"rename"`, `"type_change"`, `"removal"`, `"delay"` or `"values"`.
+
+        Returns
+        -------
+        `{"feature_id", "kind", "change_type", "source", "features", "views", "snapshots",
+        "training_sets", "models", "endpoints", "owners", "undeclared"}`. Each hit is `{"id",
+        "owners", "effect"}`; an effect is `"breaks"`, `"retrain"`, `"changes values"`, `"late"`
+        or `"stays"`. `undeclared` names what reads a touched asset without saying which columns:
+        it may depend on it, too.
+        """
+        return analyze(self.lineage.graph(), feature_id, change_type)
+
+    def root_cause(self, feature_id: str, partition: str) -> dict[str, Any]:
+        """Return what may be behind a bad value: read from Dagster's event log.
+
+        Parameters
+        ----------
+        feature_id, partition
+            A feature, and the partition key of its group; `"all"` for a group without.
+
+        Returns
+        -------
+        `{"feature_id", "partition", "causes", "partitions"}`. A cause is `{"problem", "asset",
+        "partition", "depth", "at", "run_id", "detail"}`, the farthest upstream first; a problem is
+        `"missing partition"`, `"late input"`, `"changed input"`, `"failed check"`, `"warned
+        check"`, `"failed run"` or `"quarantined"`. `partitions` are all that the value comes
+        from: `{"asset", "partition", "depth", "run_id", "materialized_at"}`.
+
+        Raises
+        ------
+        DagsterUnavailable
+            There is no instance, or there are no definitions.
+        """
+        return self.lineage.root_cause(feature_id, partition)
+
+    def timeline(self, feature_id: str, limit: int = 100) -> list[dict[str, Any]]:
+        """Return what happened to a feature, the newest last.
+
+        Parameters
+        ----------
+        feature_id
+            A feature.
+        limit
+            The newest so many.
+
+        Returns
+        -------
+        `{"at", "event", "name", "detail"}` for each change of its group's declaration, partition
+        that was materialized, failed check, snapshot, training set and model.
+        """
+        return self.lineage.timeline(feature_id, limit)
+
     # Online
 
     @property
@@ -528,7 +891,9 @@ class FeatureStore:
         entity_ids
             As `get_online_features` takes them.
         """
-        return self.serving.remove(self._online_group(feature_group), entity_ids)
+        group = self._online_group(feature_group)
+        self.audit.add("erase", f"online {feature_group}", {"entities": len(entity_ids)})
+        return self.serving.remove(group, entity_ids)
 
     def _online_group(self, name: str) -> FeatureGroup:
         group = self.applied.group(name)
@@ -594,6 +959,11 @@ class FeatureStore:
         return await query.ask_async(
             self.serving.rows, entity_ids, at, status=include_status, output=output
         )
+
+
+def _review() -> Any:
+    """Load what judges rows: it brings Polars and more, which online reads do not wait for."""
+    return import_module("feature_store_assets.review")
 
 
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:

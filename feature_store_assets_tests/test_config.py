@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.config import FeatureStoreConfig, Route
 from feature_store_assets.errors import ConfigError
 
 
@@ -38,10 +39,13 @@ def test_every_setting_has_a_default() -> None:
         "retention_days": None,
         "time_travel_days": 30,
         "notify": (),
+        "alert_error_rate": 0.05,
         "api_tokens": (),
         "max_request_bytes": 10 << 20,
         "max_request_entities": 10_000,
         "enable_monitoring": True,
+        "enable_lineage": True,
+        "definitions": None,
     }
     assert FeatureStoreConfig().time_travel == timedelta(days=30)
 
@@ -69,8 +73,30 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATURE_STORE_NOTIFY", "slack://a/b, mailto://c")
     config = FeatureStoreConfig()
     assert config.partitioning_columns == ("year", "month", "day")
-    assert [url.get_secret_value() for url in config.notify] == ["slack://a/b", "mailto://c"]
+    assert [route.url.get_secret_value() for route in config.notify] == [
+        "slack://a/b",
+        "mailto://c",
+    ]
     assert FeatureStoreConfig(partitioning_columns=["year"]).partitioning_columns == ("year",)
+
+
+def test_routes_of_alerts_are_urls_or_say_what_they_want(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "FEATURE_STORE_NOTIFY",
+        """["mailto://c?to=a,b", {"url": "slack://a/b", "severity": "critical",
+            "owners": ["team:growth"], "groups": ["spending"], "kinds": ["run", "quality"]}]""",
+    )
+    everything, some = FeatureStoreConfig().notify
+    assert everything == Route(url=SecretStr("mailto://c?to=a,b"), severity="warning")
+    assert some.url.get_secret_value() == "slack://a/b"
+    assert (some.severity, some.owners, some.groups, some.kinds) == (
+        "critical",
+        ("team:growth",),
+        ("spending",),
+        ("run", "quality"),
+    )
+    given = ["mailto://c?to=a,b", some]
+    assert FeatureStoreConfig(notify=given).notify == (everything, some)
 
 
 def test_a_misspelt_setting_gets_a_suggestion() -> None:
@@ -97,6 +123,16 @@ def test_a_misspelt_variable_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) 
         ({"retention_days": "soon"}, "Setting 'retention_days': .*integer"),
         ({"time_travel_days": 0}, "Setting 'time_travel_days'"),
         ({"partitioning_columns": ["yaer"]}, "Setting 'partitioning_columns.0': .*'year'"),
+        ({"alert_error_rate": 5}, "Setting 'alert_error_rate': .*less than 1"),
+        ({"notify": "[{"}, "Setting 'notify' is no JSON: .* at character 2"),
+        ({"notify": "ann@example.org"}, "Setting 'notify.0.url': .*mailto://host"),
+        ({"notify": [{}]}, "Setting 'notify.0.url': Field required"),
+        ({"notify": [{"severity": "critcal"}]}, "'notify.0.severity': .*'critical', 'warning'"),
+        (
+            {"notify": ["a://b", {"url": "c://d", "severty": "info"}]},
+            r"Setting 'notify\.1' has no key 'severty'\. Did you mean 'severity'\?",
+        ),
+        ({"notify": [{"url": "c://d", "kinds": ["drifts"]}]}, "'notify.0.kinds.0': .*'drift'"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_right(given: dict[str, Any], message: str) -> None:
@@ -108,7 +144,7 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
     config = FeatureStoreConfig(
         online_store_uri="redis://:hunter2@host",
         registry_url="postgresql+psycopg2://me:hunter2@host/db",
-        notify=["slack://hunter2"],
+        notify=["slack://hunter2", {"url": "json://hunter2", "groups": ["g"]}],
     )
     for shown in (repr(config), str(config), f"{config}", config.model_dump_json()):
         assert "hunter2" not in shown
@@ -117,6 +153,17 @@ def test_secrets_are_masked_wherever_settings_are_shown() -> None:
     with pytest.raises(ConfigError) as error:
         FeatureStoreConfig(online_store_uri=["redis://:hunter2@host"])
     assert "hunter2" not in str(error.value)
+    unfit: list[Any] = [
+        "hunter2",
+        '["slack://hunter2",',
+        [{"slack://hunter2": "info"}],
+        [{"url": ["slack://hunter2"]}],
+        [{"url": "slack://hunter2", "severity": "hunter2"}],
+    ]
+    for notify in unfit:
+        with pytest.raises(ConfigError) as error:
+            FeatureStoreConfig(notify=notify)
+        assert "hunter2" not in str(error.value)
 
 
 def test_settings_do_not_change() -> None:

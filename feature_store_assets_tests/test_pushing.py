@@ -79,14 +79,19 @@ def test_upsert_writes_a_newer_revision_and_leaves_the_older_one_in_the_table(
     people: FeatureStore,
 ) -> None:
     result = people.write_features(
-        [row("u1", 0, age=26, country="US"), row("u2", 1, age=34, country="UK")],
+        [
+            row("u1", 0, age=26, country="US"),
+            row("u2", 1, age=34, country="UK"),
+            row("u3", 1, age=50, country="CA"),
+        ],
         "people",
         mode="upsert",
     )
-    assert (result.rows_written, result.rows_duplicate) == (1, 1)
-    assert values(people, "people", "age") == [26, 34]
+    counts = (result.rows_inserted, result.rows_updated, result.rows_duplicate)
+    assert (result.rows_written, counts) == (2, (1, 1, 1))
+    assert values(people, "people", "age") == [26, 34, 50]
     table = people.table(people.groups()[0])
-    assert sorted(table.read(["age"])["age"].to_numpy()) == [25, 26, 34]
+    assert sorted(table.read(["age"])["age"].to_numpy()) == [25, 26, 34, 50]
 
 
 def test_a_correction_back_to_an_older_value_is_a_revision_too(people: FeatureStore) -> None:
@@ -146,7 +151,8 @@ def test_an_unknown_group_comes_into_being_with_draft_features_and_a_warning(
     group = store.applied.group("scores")
     assert group.feature("score").tags == (("stage", "draft"),)
     assert group.entity.join_keys == ("entity_id",)
-    assert store.get_online_features("scores", [7]) == {7: {"score": 0.5, "tags": ["a"]}}
+    read = store.get_online_features("scores", [7], ["score", "tags"])
+    assert read == {7: {"score": 0.5, "tags": ["a"]}}
 
 
 def test_a_new_column_becomes_a_draft_and_older_rows_read_null(people: FeatureStore) -> None:

@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
+from feature_store_assets.cli.catalogue import list_, search, show
+from feature_store_assets.cli.lifecycle import audit, history, plan, stage
+from feature_store_assets.cli.lineage import impact, lineage
 from feature_store_assets.cli.output import examples
 from feature_store_assets.cli.project import init
+from feature_store_assets.cli.quarantine import quarantine
 from feature_store_assets.cli.reading import online, read
 from feature_store_assets.cli.rebuilding import rebuild
 from feature_store_assets.cli.running import apply, materialize
 from feature_store_assets.cli.serving import serve
+from feature_store_assets.cli.statistics import report, stats
 from feature_store_assets.cli.tokens import token
 from feature_store_assets.errors import FeatureStoreError
 
@@ -30,7 +35,28 @@ class _Commands(click.Group):
 
 @click.group(
     cls=_Commands,
-    commands=[apply, init, materialize, online, read, rebuild, serve, token],
+    commands=[
+        apply,
+        audit,
+        history,
+        impact,
+        init,
+        lineage,
+        list_,
+        materialize,
+        online,
+        plan,
+        quarantine,
+        read,
+        rebuild,
+        report,
+        search,
+        serve,
+        show,
+        stage,
+        stats,
+        token,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
         "feature-store init shop",

@@ -22,6 +22,22 @@ def tell(text: str) -> None:
     click.echo(text, err=True)
 
 
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
+    """Print rows as a table, or as a JSON list of objects."""
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_table(columns, rows)
+
+
+def print_json(answer: Any) -> None:
+    """Print an answer as JSON; what JSON lacks is written as text."""
+    click.echo(json.dumps(answer, indent=2, default=str, ensure_ascii=False))
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console

@@ -9,11 +9,11 @@ from feature_store_assets.cli.output import examples, tell
 @click.command(epilog=examples("feature-store rebuild customer_spending"))
 @click.argument("group")
 def rebuild(group: str) -> None:
-    """Write the online rows of GROUP anew and switch to them.
+    """Write a group's online rows anew.
 
-    For an online store that lost rows, or holds some that it should not. The old rows are served
-    until the switch and removed half a minute after it, when nobody reads them any more. If it
-    fails, or is killed, run it again.
+    For an online store that lost rows, or holds some that it should not. Readers switch to the new
+    rows at once; until then the old ones are served, and they are removed half a minute after it,
+    when nobody reads them any more. If it fails, or is killed, run it again.
     """
     with fs.FeatureStore.from_env() as store:
         done = store.rebuild_online(group)

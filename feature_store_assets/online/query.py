@@ -101,6 +101,8 @@ class Query:
         What stands in place of None, by name in the answer.
     joined
         Where the parts stand joined under one key per entity, if they do.
+    notices
+        What its readers are told: that something is deprecated.
     """
 
     def __init__(
@@ -113,8 +115,12 @@ class Query:
         shown: Sequence[str] = (),
         defaults: Mapping[str, Any] = MappingProxyType({}),
         joined: KeySpace | None = None,
+        notices: Sequence[str] = (),
     ) -> None:
         self.owner = owner
+        self.notices = notices
+        # How often it was asked and for how many entities, for statistics of usage.
+        self.asks = self.entities = 0
         self._joined = joined
         self.parts = tuple(parts)
         self.request = request
@@ -173,6 +179,8 @@ class Query:
         A dict by entity, or a list in the order asked where the entities are dicts; or a
         `pyarrow.Table`; or an array.
         """
+        self.asks += 1
+        self.entities += len(entity_ids)
         if self._direct and not status and output == "dicts" and self.is_plain(entity_ids):
             values = rows.get(self._direct.keys(entity_ids))
             found = self._readers[0].rows(values, _moment(at))
@@ -197,6 +205,8 @@ class Query:
         output: Output,
     ) -> Any:
         """The same without blocking the event loop."""
+        self.asks += 1
+        self.entities += len(entity_ids)
         if self._direct and not status and output == "dicts" and self.is_plain(entity_ids):
             values = await rows.aget(self._direct.keys(entity_ids))
             found = self._readers[0].rows(values, _moment(at))
@@ -207,6 +217,8 @@ class Query:
 
     async def find(self, rows: Rows, entity_ids: Sequence[Any], at: datetime | None) -> Found:
         """Read the features of entities as a server gives them on."""
+        self.asks += 1
+        self.entities += len(entity_ids)
         if self._direct and self.is_plain(entity_ids):
             values = await rows.aget(self._direct.keys(entity_ids))
             moment = _moment(at)

@@ -10,9 +10,16 @@ import dagster as dg
 
 from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
 from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
-from feature_store_assets.orchestration.checks import check_specs, results
+from feature_store_assets.gate import Admitted, Judged
+from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.orchestration.checks import (
+    check_specs,
+    report,
+    results,
+    warnings_of,
+)
 from feature_store_assets.orchestration.freshness import freshness_policy
-from feature_store_assets.orchestration.materialize import Outcome, materialize
+from feature_store_assets.orchestration.materialize import materialize
 from feature_store_assets.orchestration.metadata import (
     column_lineage,
     column_schema,
@@ -65,6 +72,7 @@ def group_asset(
         description=group.description,
         code_version=_code_version(group),
         freshness_policy=freshness_policy(group),
+        automation_condition=_automation(group),
         metadata={
             "dagster/column_schema": column_schema(group),
             "dagster/column_lineage": column_lineage(group, upstream, known),
@@ -86,6 +94,11 @@ def _policy(group: FeatureGroup) -> dg.BackfillPolicy:
     """One run for a whole backfill, but key by key where a group reads its own past."""
     itself = group.name in group.upstream
     return dg.BackfillPolicy.multi_run(1) if itself else dg.BackfillPolicy.single_run()
+
+
+def _automation(group: FeatureGroup) -> dg.AutomationCondition[Any] | None:
+    """Ask for the newest partition at the group's times, once what it reads is there."""
+    return None if group.cron is None else dg.AutomationCondition.on_cron(group.cron)
 
 
 def _code_version(group: FeatureGroup) -> str:
@@ -110,19 +123,23 @@ def _body(
             return function(**inputs, **own, **extra)
 
         with open_store() as store:
-            outcome = None
+            admitted: Admitted | None = None
+            before = 0
             for part in [[key] for key in keys] if group.per_partition else [keys]:
                 slots = Slots.of(group, definition, part)
                 context.log.info(
                     f"Computing {group.name} for {len(part)} partition(s), window "
                     f"{slots.window.start} to {slots.window.end}."
                 )
-                done = materialize(store, group, slots, compute, run_id=context.run.run_id)
-                outcome = done if outcome is None else outcome + done
-                if outcome.rejected:
+                done, early = materialize(store, group, slots, compute, run_id=context.run.run_id)
+                admitted, before = done if admitted is None else admitted + done, before + early
+                if admitted.judged.rejected:
                     break
-        assert outcome is not None
-        yield from _record(context, group, outcome)
+            assert admitted is not None
+            judged, run = admitted.judged, context.run.run_id
+            shown = {"rows_before_window": before, **report(store, group, judged, run)}
+            store.alerts.add(*warnings_of(group, judged, run))
+        yield from _record(context, group, admitted, shown)
 
     own = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     inputs = [each for each in asked.values() if each.name not in OWN_PARAMETERS]
@@ -133,38 +150,39 @@ def _body(
 
 
 def _record(
-    context: dg.AssetExecutionContext, group: FeatureGroup, outcome: Outcome
+    context: dg.AssetExecutionContext,
+    group: FeatureGroup,
+    admitted: Admitted,
+    about_run: Mapping[str, Any],
 ) -> Iterator[Any]:
     """Tell Dagster what was committed and what was not.
 
     A materialization is yielded only if all went well: yielded beside a failure, Dagster would
     count the rejected partitions too.
     """
-    whole = group.partitions is None
+    judged = admitted.judged
     shown = {
         key: {
-            **partition_metadata(part, group, outcome.profiles[key]),
-            "table_version": outcome.version,
-            "rows_before_window": outcome.before_window,
+            **partition_metadata(part, group, judged.profiles[key], judged.references.get(key)),
+            "table_version": admitted.version,
+            **about_run,
         }
-        for key, part in _parts(outcome).items()
-        if key in outcome.committed
+        for key, part in _parts(judged).items()
+        if key in admitted.committed
     }
-    yield from results(context, group, outcome)
-    if outcome.rejected:
+    yield from results(context, group, judged)
+    if rejected := judged.rejected:
         for key, metadata in shown.items():
             context.log_event(
                 dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
             )
-        error: FeatureStoreError = PartitionsRejected(
-            group.name, outcome.rejected, len(outcome.committed)
-        )
+        error: FeatureStoreError = PartitionsRejected(group.name, rejected, len(admitted.committed))
         raise dg.Failure(
             str(error),
-            metadata={"quarantined": dg.MetadataValue.json(outcome.quarantined)},
+            metadata={"quarantined": dg.MetadataValue.json(admitted.quarantined), **about_run},
             allow_retries=False,
         )
-    if whole:
+    if group.partitions is None:
         yield dg.MaterializeResult(metadata=shown[ALL])
         return
     for key, metadata in shown.items():
@@ -172,11 +190,10 @@ def _record(
     yield dg.MaterializeResult()
 
 
-def _parts(outcome: Outcome) -> dict[str, Any]:
-    empty = outcome.rows.clear()
-    split = {str(key): part for (key,), part in outcome.rows.partition_by(
-        "partition", as_dict=True, maintain_order=True).items()}  # fmt: skip
-    return {key: split.get(key, empty) for key in outcome.keys}
+def _parts(judged: Judged) -> dict[str, Any]:
+    empty = judged.rows.clear()
+    split = judged.rows.partition_by(PARTITION, as_dict=True, maintain_order=True)
+    return {key: split.get((key,), empty) for key in judged.keys}
 
 
 def online_asset(group: FeatureGroup, open_store: OpenStore) -> dg.AssetsDefinition:

@@ -1,22 +1,33 @@
-"""Freshness: Dagster's policy for the state, our look at partitions for the truth, one alert."""
+"""Freshness: Dagster's policy for the state, our look at partitions for the truth."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
-import apprise
 import dagster as dg
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.orchestration.partitioning import dagster_partitions, gap_free_end
-from feature_store_assets.store import FeatureStore
+
+State = Literal["fresh", "warning", "stale"]
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How fresh a group is, why, and when it turns stale (or did); None if it never had rows."""
+
+    state: State
+    reason: str
+    deadline: datetime | None
 
 
 def freshness_policy(group: FeatureGroup, now: datetime | None = None) -> dg.FreshnessPolicy | None:
     """Return Dagster's policy for a group, none where nothing new is due any more."""
     if group.freshness is None or ended(group, now or datetime.now(UTC)):
         return None
-    return dg.FreshnessPolicy.time_window(fail_window=group.freshness)
+    return dg.FreshnessPolicy.time_window(
+        fail_window=group.freshness, warn_window=group.freshness_warning
+    )
 
 
 def ended(group: FeatureGroup, now: datetime) -> bool:
@@ -25,66 +36,39 @@ def ended(group: FeatureGroup, now: datetime) -> bool:
     return partitions is not None and partitions.end is not None and partitions.end <= now
 
 
-def late(instance: dg.DagsterInstance, group: FeatureGroup, now: datetime) -> str | None:
-    """Return why a group is late, or None.
+def freshness(instance: dg.DagsterInstance, group: FeatureGroup, now: datetime) -> Freshness | None:
+    """Return how fresh a group is; None if it declares nothing, or nothing new is due any more.
 
     Dagster's policy is content with any recent materialization, a backfill of an old day too: so
-    the newest partition before which none is missing must also have ended recently.
+    here age counts from the end of the newest partition before which none is missing.
     """
     if group.freshness is None or ended(group, now):
         return None
+    newest, reason = _newest(instance, group, now)
+    if newest is None:
+        return Freshness("stale", reason, None)
+    age, warning = now - newest, group.freshness_warning
+    state: State = "fresh"
+    if age > group.freshness:
+        state = "stale"
+    elif warning is not None and age > warning:
+        state = "warning"
+    return Freshness(state, reason, newest + group.freshness)
+
+
+def _newest(
+    instance: dg.DagsterInstance, group: FeatureGroup, now: datetime
+) -> tuple[datetime | None, str]:
+    """Return up to when a group is complete, and what to say of it."""
     key = dg.AssetKey([group.name])
     definition = dagster_partitions(group.partitions)
     if isinstance(definition, dg.TimeWindowPartitionsDefinition):
         newest = gap_free_end(definition, instance.get_materialized_partitions(key), now)
         if newest is None:
-            return "its first partition is missing"
-        if now - newest > group.freshness:
-            return f"no partition after {newest.isoformat()} is complete"
-        return None
+            return definition.start.astimezone(UTC), "its first partition is missing"
+        return newest, f"no partition after {newest.isoformat()} is complete"
     event = instance.get_latest_materialization_event(key)
     if event is None:
-        return "it was never materialized"
+        return None, "it was never materialized"
     written = datetime.fromtimestamp(event.timestamp, tz=UTC)
-    return None if now - written <= group.freshness else f"it was last written {written}"
-
-
-def freshness_alerts(
-    groups: Sequence[FeatureGroup],
-    open_store: Callable[[], FeatureStore],
-    *,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> dg.SensorDefinition:
-    """Return the sensor that tells each change between fresh and late, once."""
-
-    @dg.sensor(
-        name="freshness_alerts",
-        minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells when a feature group becomes late, and when it is fresh again.",
-    )
-    def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        before: Mapping[str, str | None] = json.loads(context.cursor or "{}")
-        states = {group.name: late(context.instance, group, now()) for group in groups}
-        news = [
-            f"{name} is late: {why}." if why else f"{name} is fresh again."
-            for name, why in states.items()
-            if bool(why) != bool(before.get(name))
-        ]
-        if news:
-            with open_store() as store:
-                notify(store, "Feature freshness", "\n".join(news))
-            context.log.warning("; ".join(news))
-        context.update_cursor(json.dumps(states))
-        return dg.SkipReason("; ".join(news) or "Nothing changed.")
-
-    return watch
-
-
-def notify(store: FeatureStore, title: str, body: str) -> None:
-    """Send a message to the places that the settings name; without any, to none."""
-    sender = apprise.Apprise()
-    for url in store.config.notify:
-        sender.add(url.get_secret_value())
-    if len(sender):
-        sender.notify(title=title, body=body)
+    return written, f"it was last written {written.isoformat()}"

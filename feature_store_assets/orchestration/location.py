@@ -15,14 +15,21 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DeclarationError
+from feature_store_assets.orchestration.alerting import alert_sensor
 from feature_store_assets.orchestration.assets import OpenStore, group_asset, online_asset
-from feature_store_assets.orchestration.freshness import freshness_alerts
+from feature_store_assets.orchestration.catching_up import partition_sensor
 from feature_store_assets.orchestration.jobs import (
     retention_job,
     retention_schedule,
     snapshot_job,
 )
+from feature_store_assets.orchestration.recording import pushed_asset, recorded_assets
 from feature_store_assets.orchestration.table_io import TableIOManager
+from feature_store_assets.orchestration.validating import (
+    pushed_checks,
+    validate_job,
+    validate_schedule,
+)
 from feature_store_assets.store import FeatureStore
 
 DECLARATIONS = "feature_store_declarations"
@@ -49,8 +56,9 @@ def build_definitions(
 
     Returns
     -------
-    Assets for each group and its online copy, jobs, sensors, schedules and the IO manager.
-    Nothing is written: `feature-store apply` does that.
+    Assets for each group and its online copy, and for the snapshots, training sets, models and
+    pushed groups in the registry; jobs, sensors, schedules and the IO manager. Nothing is written:
+    `feature-store apply` does that.
     """
 
     def open_store() -> FeatureStore:
@@ -82,19 +90,18 @@ def _built(
         for group in computed
     ]
     served = [online_asset(group, open_store) for group in computed if group.online]
-    pushed = [
-        dg.AssetSpec(group.name, description=group.description, owners=list(group.owners))
-        for group in groups
-        if not group.materialized
-    ]
+    pushed = [pushed_asset(group) for group in groups if not group.materialized]
+    recorded = recorded_assets(settings, _keys(assets), [group.name for group in groups])
     retain = retention_job(computed, open_store)
+    validate = validate_job(groups, open_store)
     by_name = {group.name: group for group in groups}
     # The declarations travel with the location: `feature-store apply` reads them there.
     return dg.Definitions(
-        assets=[*assets, *built, *served, *pushed],
-        jobs=[snapshot_job(open_store), retain],
-        schedules=[retention_schedule(retain)],
-        sensors=[freshness_alerts(computed, open_store)],
+        assets=[*assets, *built, *served, *pushed, *recorded],
+        asset_checks=[pushed_checks(each, open_store) for each in groups if not each.materialized],
+        jobs=[snapshot_job(open_store), retain, validate],
+        schedules=[retention_schedule(retain), validate_schedule(validate)],
+        sensors=[alert_sensor(computed, open_store), partition_sensor(computed)],
         resources={"table_io": TableIOManager(by_name, open_store)},
         executor=dg.in_process_executor,
         metadata={
@@ -186,6 +193,12 @@ def declarations(definitions: dg.Definitions) -> list[FeatureGroup | FeatureView
         *(FeatureGroup.from_json(each) for each in value["groups"]),
         *(FeatureView.from_json(each) for each in value["views"]),
     ]
+
+
+def _keys(assets: Sequence[Any]) -> set[str]:
+    """Return the keys of assets, `a/b`."""
+    specs = [spec for asset in assets for spec in getattr(asset, "specs", [asset])]
+    return {spec.key.to_user_string() for spec in specs if hasattr(spec, "key")}
 
 
 def _known_columns(groups: Sequence[FeatureGroup], assets: Sequence[Any]) -> dict[str, set[str]]:

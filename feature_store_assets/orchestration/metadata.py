@@ -8,6 +8,8 @@ import polars as pl
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.mask import mask_value
+from feature_store_assets.quality.drift import Shift
+from feature_store_assets.quality.pictures import as_markdown, distribution_svg
 from feature_store_assets.quality.statistics import Profile, sparkline
 
 _SAMPLE = 5
@@ -72,12 +74,23 @@ def column_lineage(
 
 
 def partition_metadata(
-    rows: pl.DataFrame, group: FeatureGroup, profiles: Mapping[str, Profile]
+    rows: pl.DataFrame,
+    group: FeatureGroup,
+    profiles: Mapping[str, Profile],
+    references: Mapping[str, Profile] | None = None,
 ) -> dict[str, Any]:
-    """Return what is shown of one partition: counts, times, distributions, a masked sample."""
+    """Return what is shown of one partition: counts, times, distributions, a masked sample.
+
+    Parameters
+    ----------
+    references
+        What the values were compared with: outlines in the picture.
+    """
+    picture = distribution_svg(profiles, references)
     shown: dict[str, Any] = {
         "dagster/row_count": rows.height,
         "distributions": dg.MetadataValue.md(distributions(profiles)),
+        "picture": dg.MetadataValue.md(as_markdown(picture, f"Distributions of {group.name}")),
     }
     if rows.height:
         first: Any = rows[group.timestamp].min()
@@ -119,6 +132,27 @@ def _sample(rows: pl.DataFrame, group: FeatureGroup) -> dg.TableMetadataValue:
     ]
     schema = dg.TableSchema([dg.TableColumn(name, "string") for name in names])
     return dg.MetadataValue.table(records, schema)
+
+
+def shifts_table(shifts: Sequence[Shift]) -> dg.TableMetadataValue:
+    """Return what drifted, or could not be compared, as a table of features and reasons."""
+    records = [
+        dg.TableRecord(
+            {
+                "partition": shift.partition,
+                "feature": shift.feature,
+                "metric": shift.rule.metric,
+                "severity": shift.rule.severity,
+                "outcome": shift.outcome,
+                "reason": shift.reason,
+            }
+        )
+        for shift in shifts
+    ]
+    names = ("partition", "feature", "metric", "severity", "outcome", "reason")
+    return dg.MetadataValue.table(
+        records, dg.TableSchema([dg.TableColumn(name, "string") for name in names])
+    )
 
 
 def failures_table(verdicts: Sequence[Any]) -> dg.TableMetadataValue:

@@ -199,8 +199,11 @@ def gap_free_end(definition: Any, materialized: set[str], now: datetime) -> date
     for key in definition.get_partition_keys(now):
         if key not in materialized:
             break
-        newest = definition.time_window_for_partition_key(key).end.astimezone(UTC)
-    return newest
+        newest = key
+    if newest is None:
+        return None
+    end: datetime = definition.time_window_for_partition_key(newest).end
+    return end.astimezone(UTC)
 
 
 def as_ranges(every: Sequence[str], wanted: set[str]) -> list[tuple[str, str]]:

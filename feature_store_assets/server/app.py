@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.online.cache import RowCache
 from feature_store_assets.server import metrics
+from feature_store_assets.server.alarm import ErrorAlarm
 from feature_store_assets.server.catalogue import catalogue
 from feature_store_assets.server.documents import LEAN, document
 from feature_store_assets.server.feast import FeastFeatures
@@ -28,6 +29,7 @@ from feature_store_assets.server.push import pushing
 from feature_store_assets.store import FeatureStore
 
 _ROUND_SECONDS = 1.0
+_WATCH_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +53,15 @@ def create_app(store: FeatureStore) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        rounds = asyncio.create_task(_rounds(guard))
+        tasks = [asyncio.create_task(_rounds(guard))]
+        if monitored and (limit := store.config.alert_error_rate):
+            alarm = ErrorAlarm(limit, metrics.answers, store.alerts.add)
+            tasks.append(asyncio.create_task(_watch(alarm)))
         yield
-        rounds.cancel()
-        with suppress(asyncio.CancelledError):
-            await rounds
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await store.aclose()
 
     app = FastAPI(
@@ -90,6 +96,16 @@ async def _rounds(guard: Guard) -> None:
                 _log.exception("Tokens could not be looked up.")
         metrics.MEMORY.set(metrics.resident())
         await asyncio.sleep(_ROUND_SECONDS)
+
+
+async def _watch(alarm: ErrorAlarm) -> None:
+    """Look at the error rate now and then; apart from the rounds, as the registry may be slow."""
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        try:
+            await asyncio.to_thread(alarm.look)
+        except Exception:  # noqa: BLE001 - or nothing could be told ever again
+            _log.exception("The error rate could not be told.")
 
 
 def _cached(store: FeatureStore) -> tuple[int, int]:

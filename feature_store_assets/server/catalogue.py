@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.registry.search import search
 from feature_store_assets.store import FeatureStore
 
 
@@ -76,6 +75,7 @@ class SearchHit(BaseModel):
     name: str
     description: str
     score: int
+    stage: str
 
 
 def catalogue(store: FeatureStore) -> APIRouter:
@@ -95,7 +95,7 @@ def catalogue(store: FeatureStore) -> APIRouter:
         q: Annotated[str, Query(min_length=1, description="Words, all of which must fit.")],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 20,
     ) -> list[SearchHit]:
-        hits = search(q, store.groups(), store.applied.views())
+        hits = store.search(q)
         return [SearchHit(**asdict(hit)) for hit in hits[:limit]]
 
     return router

@@ -36,6 +36,7 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _AGES = (1.0, 10.0, _MINUTE, 10 * _MINUTE, _HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 30 * _DAY, 365 * _DAY)
 _STATUSES = ("present", "expired", "missing")
 _SIZES_SECONDS = 60.0
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
 # One request in so many has its look-up timed and its rows' age told: both cost as much as all else
 # that is counted.
 _SAMPLED = 8
@@ -289,6 +290,18 @@ def _dead(folder: Path) -> set[int]:
     """Workers that left gauges behind."""
     pids = {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}
     return {pid for pid in pids if not Path(f"/proc/{pid}").exists()}
+
+
+def answers() -> tuple[int, int]:
+    """How many requests of clients this process answered with an error of ours, and how many."""
+    told = [
+        sample
+        for found in REQUESTS.collect()
+        for sample in found.samples
+        if sample.name.endswith("_total") and sample.labels["route"] not in _PROBES
+    ]
+    errors = sum(each.value for each in told if each.labels["status"].startswith("5"))
+    return int(errors), int(sum(each.value for each in told))
 
 
 def resident() -> int:

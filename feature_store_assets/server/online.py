@@ -87,6 +87,12 @@ class _Encoded(Struct):
     stale: bool
 
 
+class _Noticed(_Encoded):
+    """The same with what its readers should know: that something is deprecated."""
+
+    notices: Sequence[str]
+
+
 _decode = msgspec.json.Decoder(OnlineRequest).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -116,7 +122,7 @@ class OnlineFeatures:
         found = await self.find(query, asked.entities, asked.at)
         names, types = self._heading(query)
         times = found.times
-        answer = _Encoded(
+        fields = (
             names,
             types,
             found.rows,
@@ -125,6 +131,7 @@ class OnlineFeatures:
             found.ages(times),
             found.stale,
         )
+        answer = _Noticed(*fields, query.notices) if query.notices else _Encoded(*fields)
         encoded = _encode(answer)
         # msgspec writes what JSON lacks as null: look again only where there is one.
         if b"null" in encoded and named_floats(found):

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from feature_store_assets.errors import (
     FeatureStoreError,
     NotFound,
+    NotServed,
     StoreUnavailable,
     WriteConflict,
     WriteRefused,
@@ -33,8 +34,9 @@ class Problem(HTTPException):
 def problem(error: Exception) -> Problem:
     """The answer to a request that raised an error; nothing of an unknown one is told.
 
-    404 for a name that nothing has, 409 for a write that may not happen, 422 for data that cannot
-    be used, 503 while a store does not answer, 500 for what is our fault.
+    404 for a name that nothing has, 410 for what is not served (any more), 409 for a write that may
+    not happen, 422 for data that cannot be used, 503 while a store does not answer, 500 for what is
+    our fault.
     """
     if isinstance(error, Problem):
         return error
@@ -43,6 +45,8 @@ def problem(error: Exception) -> Problem:
     status = 422
     if isinstance(error, NotFound):
         status = 404
+    elif isinstance(error, NotServed):
+        status = 410
     elif isinstance(error, WriteRefused | WriteConflict):
         status = 409
     elif isinstance(error, StoreUnavailable):

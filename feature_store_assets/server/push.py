@@ -47,6 +47,7 @@ class PushAnswer(BaseModel):
 
     feature_group: str
     rows_written: int
+    rows_updated: int
     rows_duplicate: int
     partitions: list[str]
     version: int

@@ -41,12 +41,12 @@ PROJECT = Path(__file__).parents[2]
 
 
 @contextmanager
-def dagster_dev(home: Path, **variables: str) -> Iterator[str]:
+def dagster_dev(home: Path, *arguments: str, **variables: str) -> Iterator[str]:
     """Run `dagster dev` on a Dagster home; give its address, end it with its children."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    command = ["-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), *arguments]
     with (home / "dev.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-W", "ignore", *command],
@@ -114,6 +114,10 @@ class Page:
             return True
 
         self._wait(clicked, f"a click on {xpath}")
+
+    def show(self, xpath: str) -> None:
+        """Scroll an element to the top of the window."""
+        self.driver.execute_script("arguments[0].scrollIntoView()", self.find(xpath))
 
     def text(self) -> str:
         """All text that the page shows."""

@@ -1,6 +1,5 @@
 """A platform owner in the Dagster UI: a backfill by clicking, a red day with its reason."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
@@ -12,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from feature_store_assets import FeatureStore, FeatureStoreConfig
 from feature_store_assets.examples.flights.runs import Runs
 from feature_store_assets.orchestration.location import load_definitions
-from feature_store_assets_tests.browser.dagster_ui import PROJECT, Page, browser, dagster_dev
+from feature_store_assets_tests.browser.dagster_ui import Page, browser, dagster_dev
 
 pytestmark = [
     pytest.mark.browser,
@@ -24,20 +23,6 @@ pytestmark = [
 ]
 WEEK = ("2013-02-08", "2013-02-14")
 BAD = "2013-02-12"
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "dagster.yaml").symlink_to(PROJECT / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(tmp_path / "store"))
-    return tmp_path
-
-
-@pytest.fixture
-def pictures(home: Path) -> Path:
-    """Where pictures go: `make screenshots` keeps them for the documentation."""
-    return Path(os.environ.get("PICTURES", home))
 
 
 @pytest.fixture
@@ -105,7 +90,7 @@ def test_the_ui_shows_what_an_author_declared(page: Page, pictures: Path) -> Non
         page.wait_for("Launch Run", words)
     page.picture(pictures / "retention_job.png")
     page.open("/automation")
-    page.wait_for("freshness_alerts", "retention_dry_run")
+    page.wait_for("alerts", "partitions", "retention_dry_run", "validate_weekly")
 
 
 def test_the_instance_in_use_sends_no_telemetry_and_does_not_retry_a_gate(home: Path) -> None:

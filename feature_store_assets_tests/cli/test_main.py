@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
+from feature_store_assets.cli import main
 from feature_store_assets_tests.cli.commands import SCRIPT, run
 
 
@@ -27,15 +28,19 @@ def test_help_loads_neither_dagster_nor_an_engine() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["apply", "init", "materialize", "online", "read", "token", "token create", "token list",
-     "token revoke"],
-)  # fmt: skip
+    [
+        *main.commands,
+        *("audit checkpoint", "audit list", "audit verify"),
+        *("quarantine list", "quarantine release", "quarantine show"),
+        *("token create", "token list", "token revoke"),
+    ],
+)
 def test_each_command_explains_itself_with_examples(command: str) -> None:
     text = run(*command.split(), "--help").stdout
     assert re.search(rf"^  Examples:\n    feature-store {command}\b", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("group", [(), ("token",)])
+@pytest.mark.parametrize("group", [(), ("audit",), ("quarantine",), ("token",)])
 def test_a_group_tells_what_each_of_its_commands_does_in_a_line(group: tuple[str, ...]) -> None:
     assert "..." not in run(*group, "--help").stdout.partition("Commands:")[2]
 

@@ -1,90 +1,106 @@
-"""Freshness: what is late, and that each change is told once."""
+"""Freshness: how old a group may grow, and what it is told to be on the way."""
 
-import json
-import threading
-from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import dagster as dg
 import pytest
-from pydantic import SecretStr
 
-from feature_store_assets import FeatureStore, FeatureStoreConfig
+from feature_store_assets import Feature, FeatureGroup, feature_group
 from feature_store_assets.orchestration.freshness import (
+    Freshness,
     ended,
-    freshness_alerts,
+    freshness,
     freshness_policy,
-    late,
 )
-from feature_store_assets_tests.orchestration.shop import Shop, day, spending
+from feature_store_assets_tests.orchestration.shop import Shop, customer, day, spending
 
 NOON = datetime(2024, 1, 6, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def inbox() -> Iterator[tuple[str, list[str]]]:
-    """A real receiver of notifications on loopback: its URL for the settings, and what came."""
-    received: list[str] = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(json.loads(body)["message"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            """Be quiet."""
-
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"json://127.0.0.1:{server.server_port}", received
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def state(instance: dg.DagsterInstance, group: FeatureGroup, now: datetime) -> str:
+    found = freshness(instance, group, now)
+    assert found is not None
+    return found.state
 
 
-def test_a_group_is_late_until_no_recent_partition_is_missing(shop: Shop) -> None:
-    assert late(shop.instance, spending, NOON) == "its first partition is missing"
+def test_a_group_is_stale_until_no_recent_partition_is_missing(shop: Shop) -> None:
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    missing = Freshness("stale", "its first partition is missing", began + 26 * HOUR)
+    assert freshness(shop.instance, spending, NOON) == missing
     shop.deliver(0, 4)
     shop.run("spending", keys=(day(0), day(2)))
-    told = late(shop.instance, spending, NOON)
-    assert told == "no partition after 2024-01-04T00:00:00+00:00 is complete"
+    complete = datetime(2024, 1, 4, tzinfo=UTC)
+    reason = f"no partition after {complete.isoformat()} is complete"
+    stale = Freshness("stale", reason, complete + 26 * HOUR)
+    assert freshness(shop.instance, spending, NOON) == stale
     # Dagster's own policy would be content with the newest day alone.
     shop.run("spending", partition=day(4))
-    assert late(shop.instance, spending, NOON) == told
+    assert freshness(shop.instance, spending, NOON) == stale
     shop.run("spending", partition=day(3))
-    assert late(shop.instance, spending, NOON) is None
+    assert state(shop.instance, spending, NOON) == "fresh"
     # An old day again makes nothing fresher.
-    later = NOON + timedelta(days=1)
     shop.run("spending", partition=day(0))
-    assert late(shop.instance, spending, later) is not None
+    assert state(shop.instance, spending, NOON + 24 * HOUR) == "stale"
+
+
+def test_it_goes_from_fresh_by_warning_to_stale_after_its_very_deadlines(shop: Shop) -> None:
+    warned = replace(spending, freshness_warning=25 * HOUR)
+    shop.deliver(0, 0)
+    shop.run("spending", partition=day(0))
+    complete, moment = datetime(2024, 1, 2, tzinfo=UTC), timedelta(microseconds=1)
+    for age, expected in [
+        (timedelta(0), "fresh"),
+        (25 * HOUR, "fresh"),
+        (25 * HOUR + moment, "warning"),
+        (26 * HOUR, "warning"),
+        (26 * HOUR + moment, "stale"),
+    ]:
+        assert state(shop.instance, warned, complete + age) == expected
+    # Without a warning there is none.
+    assert state(shop.instance, spending, complete + 26 * HOUR) == "fresh"
+
+
+def test_before_its_first_partition_is_due_a_group_is_fresh(shop: Shop) -> None:
+    began = datetime(2024, 1, 1, tzinfo=UTC)
+    assert state(shop.instance, spending, began + 26 * HOUR) == "fresh"
+    assert state(shop.instance, spending, began + 27 * HOUR) == "stale"
+
+
+@feature_group(
+    entity=customer, features=[Feature("spent", "float64")], freshness=2 * HOUR
+)  # no partitions
+def scores() -> list[dict[str, object]]:
+    """One row."""
+    return [{"customer_id": "ann", "event_timestamp": NOON, "spent": 1.0}]
+
+
+def test_a_group_without_partitions_ages_from_its_last_write(
+    shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    never = Freshness("stale", "it was never materialized", None)
+    assert freshness(instance, scores, NOON) == never
+    shop = Shop(shop.config.root, instance, groups=[scores])
+    assert shop.run("scores").success
+    now = datetime.now(UTC)
+    assert state(instance, scores, now) == "fresh"
+    late = freshness(instance, scores, now + 3 * HOUR)
+    assert late is not None
+    assert (late.state, late.reason[:23]) == ("stale", "it was last written 202")
+    assert late.deadline is not None
+    assert abs(late.deadline - now - 2 * HOUR) < timedelta(minutes=1)
 
 
 def test_ended_groups_are_never_late(shop: Shop) -> None:
     over = datetime(2025, 1, 1, tzinfo=UTC)
     assert ended(spending, over)
-    assert late(shop.instance, spending, over) is None
+    assert freshness(shop.instance, spending, over) is None
     assert freshness_policy(spending, over) is None
-    assert freshness_policy(spending, NOON) is not None
+    assert freshness(shop.instance, replace(spending, freshness=None), NOON) is None
 
 
-def test_each_change_is_told_once(tmp_path: Path, shop: Shop, inbox: tuple[str, list[str]]) -> None:
-    url, received = inbox
-    config = FeatureStoreConfig(storage_path=tmp_path, notify=(SecretStr(url),))
-    sensor = freshness_alerts([spending], lambda: FeatureStore(config), now=lambda: NOON)
-    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
-    cursor = None
-    for _ in range(2):
-        with dg.build_sensor_context(shop.instance, cursor=cursor) as context:
-            sensor(context)
-            cursor = context.cursor
-    assert received == ["spending is late: its first partition is missing."]
-    shop.deliver(0, 4)
-    shop.run("spending", keys=(day(0), day(4)))
-    with dg.build_sensor_context(shop.instance, cursor=cursor) as context:
-        sensor(context)
-    assert received[1:] == ["spending is fresh again."]
+@pytest.mark.parametrize("warning", [None, 25 * HOUR])
+def test_dagster_knows_the_same_deadlines(warning: timedelta | None) -> None:
+    policy = freshness_policy(replace(spending, freshness_warning=warning), NOON)
+    assert policy == dg.FreshnessPolicy.time_window(fail_window=26 * HOUR, warn_window=warning)

@@ -48,6 +48,7 @@ def test_rows_are_offline_and_online_with_their_own_types(
     assert answer == {
         "feature_group": "people",
         "rows_written": 1,
+        "rows_updated": 0,
         "rows_duplicate": 0,
         "partitions": ["2024-01"],
     }

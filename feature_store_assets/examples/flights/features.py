@@ -9,11 +9,13 @@ day inside a year's run agree to the last bit.
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from feature_store_assets import (
+    Drift,
     Entity,
     Feature,
     FeatureGroup,
@@ -37,6 +39,8 @@ aircraft = Entity("aircraft", {"tailnum": "string"}, "One plane, by its tail num
 ARRIVED = ("flights.landed_at", "flights.arr_delay")
 LANDED = ("flights.landed_at",)
 LEFT = ("flights.scheduled_departure", "flights.departed_at", "flights.dep_delay")
+# What a day of a few hundred landings is compared with.
+LAST_MONTH: Any = {"against": "trailing:28", "min_rows": 400}
 
 
 def look_back(days: int) -> dict[str, dg.AssetIn]:
@@ -235,7 +239,9 @@ def destination_arrivals(flights: pl.DataFrame, window: Window) -> pl.DataFrame:
     entity=aircraft,
     features=[
         Feature("plane_landings", "int64", "Landings today.", ge=1, le=12, derived_from=LANDED),
-        Feature("plane_air_time", "int64", "Minutes.", ge=0, derived_from=("flights.air_time",)),
+        Feature(
+            "plane_air_time", "int64", "Minutes.", ge=0, le=1440, derived_from=("flights.air_time",)
+        ),
         Feature("plane_delay", "float64", "Mean delay today, minutes.", derived_from=ARRIVED),
         Feature("plane_worst_delay", "int64", "Worst today, minutes.", derived_from=ARRIVED),
         Feature("plane_last_delay", "int64", "At the last landing.", derived_from=ARRIVED),
@@ -246,10 +252,23 @@ def destination_arrivals(flights: pl.DataFrame, window: Window) -> pl.DataFrame:
     partitions=DAYS,
     ins=look_back(3),
     expectations=[
+        expect.table_row_count_to_be_between(min_value=120),
         expect.column_values_to_be_between("plane_last_delay", min_value=-120, max_value=1440),
         expect.column_mean_to_be_between(
             "plane_delay", min_value=-60, max_value=120, severity="warning"
         ),
+        expect.max_missing_percentage("plane_air_time", 2.0),
+        expect.max_missing_percentage("plane_delay", 2.0),
+        expect.min_unique_values("plane_last_distance", 10),
+        expect.max_outlier_percentage(
+            "plane_last_distance", 3.0, method="reference", severity="warning"
+        ),
+    ],
+    # A stormy day moves the delays by one and a half standard deviations, no day the distances.
+    drift=[
+        Drift("psi", 0.2, features=["plane_air_time", "plane_last_distance"], **LAST_MONTH),
+        Drift("wasserstein", 2.0, features=["plane_delay", "plane_last_delay"], **LAST_MONTH),
+        Drift("new_categories", 0.02, features=["plane_last_dest"], **LAST_MONTH),
     ],
     ttl=timedelta(days=30),
     freshness=timedelta(hours=26),

@@ -1,0 +1,1 @@
+"""Lineage: one graph, read out of Dagster, of what comes from what."""

@@ -1,0 +1,51 @@
+"""A partition leaves quarantine, and Dagster hears of it."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from feature_store_assets.gate import Admitted
+from feature_store_assets.orchestration.checks import evaluations
+from feature_store_assets.orchestration.metadata import partition_metadata
+from feature_store_assets.orchestration.partitioning import ALL
+from feature_store_assets.store import FeatureStore
+
+
+def release(store: FeatureStore, group: str, partition: str) -> Admitted:
+    """Judge a quarantined partition again and store it; record that where there is an instance.
+
+    Raises
+    ------
+    NotQuarantined, StillRejected
+        Nothing was changed.
+    """
+    done = store.release(group, partition)
+    home = os.environ.get("DAGSTER_HOME") or str(Path(".dagster_home").absolute())
+    if Path(home).is_dir():
+        with dg.DagsterInstance.from_config(home) as instance:
+            record(instance, store, group, partition, done)
+    return done
+
+
+def record(
+    instance: dg.DagsterInstance, store: FeatureStore, name: str, partition: str, done: Admitted
+) -> None:
+    """Report the partition to Dagster as materialized, with its checks."""
+    group = store.applied.group(name)
+    key, judged = dg.AssetKey([name]), done.judged
+    shown = partition_metadata(
+        judged.rows, group, judged.profiles[partition], judged.references.get(partition)
+    )
+    recorded = None if partition == ALL else partition
+    for check, given in evaluations(group, judged, partition):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=key, check_name=check, partition=recorded, **given)
+        )
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            key,
+            partition=recorded,
+            metadata={**shown, "table_version": done.version, "released": True},
+        )
+    )

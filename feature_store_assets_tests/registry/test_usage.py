@@ -1,0 +1,66 @@
+"""Usage: who read what, counted off the hot path, written in batches."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_store_assets import Feature, FeatureStore, FeatureView
+from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.usage import Usage
+from feature_store_assets_tests.stores import T0, new_store, pushed, row
+
+
+def test_counts_add_up_over_batches_and_processes(database: Database) -> None:
+    with database.write():  # brings the schema up to date
+        one, other = Usage(database), Usage(database)
+    one.add([("g", ["x", "y"])], "online", 3, 30)
+    one.add([("g", ["x"])], "online", 1, 5)
+    assert one.of() == []
+    one.flush()
+    other.add([("g", ["x"])], "training", 1, 1000)
+    other.flush()
+    one.add([("g", ["x"])], "online", 1, 1)
+    one.flush()
+    found = {(each.feature, each.path): (each.reads, each.rows) for each in one.of("g")}
+    assert found == {
+        ("x", "online"): (5, 36),
+        ("y", "online"): (3, 30),
+        ("x", "training"): (1, 1000),
+    }
+    assert one.of("other") == []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FeatureStore]:
+    with new_store(tmp_path) as store:
+        group = pushed("people", Feature("age", "int64"), Feature("size", "int64"))
+        store.apply(group, FeatureView("grown", [group["age"]]))
+        store.write_features([row("ann", 0, age=41, size=170)], "people")
+        yield store
+
+
+def test_every_way_of_reading_is_counted(store: FeatureStore) -> None:
+    for _ in range(3):
+        store.get_online_features("people", ["ann", "bob"])
+    store.get_online_features("grown", ["ann"])
+    store.get_historical_features("grown", [{"entity_id": "ann", "event_timestamp": T0}])
+    store.read_features("people", ["size"])
+    store.serving.count()
+    store.usage.flush()
+    found = {(each.feature, each.path): (each.reads, each.rows) for each in store.usage.of()}
+    assert found == {
+        ("age", "online"): (4, 7),
+        ("size", "online"): (3, 6),
+        ("age", "training"): (1, 1),
+        ("size", "offline"): (1, 1),
+    }
+
+
+def test_closing_writes_what_was_counted(store: FeatureStore) -> None:
+    store.get_online_features("people", ["ann"], ["age"])
+    store.close()
+    with FeatureStore(store.config) as again:
+        [used] = again.usage.of("people")
+    assert (used.feature, used.path, used.reads, used.rows) == ("age", "online", 1, 1)
+    assert used.consumer
