@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from bench import gate, offline, orchestration, publishing, size, startup
+from bench import lineage, offline, orchestration, publishing, quality, size, startup
 from bench.measuring import Row, markdown, surroundings
 
 Case = Callable[[Path], Iterator[Row]]
@@ -26,7 +26,8 @@ CASES: dict[str, Case] = {
     "orchestration": orchestration.backfill,
     "size": size.on_disk,
     "import": startup.cold,
-    "gate": gate.judge,
+    "quality": quality.judge,
+    "lineage": lineage.answers,
 }
 _BASELINE = Path(__file__).parent.parent / "docs" / "benchmarks" / "baseline.md"
 _ABOUT = """\

@@ -101,7 +101,7 @@ def _direct(root: Path, keys: list[str]) -> None:
         done = materialize(
             store, spending, slots, lambda window: function(window=window), run_id=""
         )
-        assert len(done.committed) == len(keys)
+        assert len(done[0].committed) == len(keys)
 
 
 def _run(shop: Shop, name: str, keys: list[str]) -> None:

@@ -31,7 +31,9 @@ def prepare(job: Job) -> Any:
             names = [f"{group['name']}:{name}" for name in group["types"]]
             asked = [{_KEY: each} for each in frame[_KEY][: case["compared"]]]
             found = store.get_online_features(features=names, entity_rows=asked).to_dict()
-            return [list(row) for row in zip(*(found[name] for name in group["types"]), strict=True)]
+            return [
+                list(row) for row in zip(*(found[name] for name in group["types"]), strict=True)
+            ]
 
         return ready, write, rows
 
