@@ -161,6 +161,13 @@ def _await(*conditions: Callable[[], bool]) -> None:
         settled(condition)
 
 
+def _slots(server: Any) -> list[list[Any]]:
+    """First slot, last slot, and the servers of each shard."""
+    server.response_callbacks.clear()
+    found: list[list[Any]] = server.execute_command("CLUSTER", "SLOTS")
+    return found
+
+
 def _told(server: Any, *command: str) -> str:
     """A server's own words."""
     server.response_callbacks.clear()
@@ -198,6 +205,10 @@ def replicated_cluster(folder: Path) -> Iterator[Replicated]:
             for *_, client in nodes[3:]
         ), *(
             lambda each=client: _told(each, "CLUSTER", "NODES").count("slave") == 3
+            for *_, client in nodes
+        ), *(
+            # A replica is named to clients only once it reports that it is in sync.
+            lambda each=client: all(len(told) > 3 for told in _slots(each))
             for *_, client in nodes
         ))  # fmt: skip
         pairs = [(nodes[number][1], nodes[number + 3][1]) for number in range(3)]
