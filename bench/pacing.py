@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import uvloop
@@ -35,8 +36,8 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        # uvloop's transports are of its own classes.
+        self.transport = cast("asyncio.WriteTransport", transport)
 
     def ask(self, request: bytes, due: float) -> None:
         assert self.transport is not None
