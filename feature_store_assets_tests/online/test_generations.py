@@ -135,11 +135,13 @@ class Rebuilding:
 def test_a_reader_never_misses_a_row_that_was_there(store: OnlineStore, history: History) -> None:
     history.commit("p0", {(key, 1, 1): key for key in IDS})
     go(history, store, "p0")
-    expected, over = online(store, IDS, space(store)), threading.Event()
+    expected = online(store, IDS, space(store))
+    begun, over = threading.Event(), threading.Event()
     missed: list[object] = []
 
     def read() -> None:
         while not over.is_set():
+            begun.set()
             seen = online(store, IDS, space(store))
             if seen != expected:
                 missed.append(seen)
@@ -152,6 +154,9 @@ def test_a_reader_never_misses_a_row_that_was_there(store: OnlineStore, history:
         # Prepared before the rebuild, and used for the longest that it may be.
         assert online(store, IDS, old) == expected
         rebuilding.step()
+    # The grace that a rebuild waits: who read before the switch is done when another read begins.
+    begun.clear()
+    assert begun.wait(30)
     rebuilding.finish()
     over.set()
     reader.join()
