@@ -1,0 +1,144 @@
+"""Declarations: apply them, plan, find, describe, move on in life."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from feature_store_assets.declaration.feature import Feature
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.pushing import FeatureMetadata, FeatureType, pushed_group, register
+from feature_store_assets.registry.applied import Change, Declared
+from feature_store_assets.registry.audit import user
+from feature_store_assets.registry.cards import feature_card, group_card, view_card
+from feature_store_assets.registry.planning import Planned, Users, plan
+from feature_store_assets.registry.search import Filters, Hit, search
+from feature_store_assets.registry.stages import Stage, Standing, unmoved
+from feature_store_assets.store.judging import Judging
+from feature_store_assets.store.tracing import Tracing
+
+
+class Declaring(Judging, Tracing):
+    """Keeps what is declared."""
+
+    def apply(self, *declarations: Declared) -> list[Change]:
+        """Make declarations known: tables are created or extended, then all are recorded at once.
+
+        Raises
+        ------
+        BreakingChange
+            Stored rows cannot follow a change; nothing was applied.
+        """
+        changes = self.applied.apply(declarations, prepare=self._prepare_table, changed_by=user())
+        self.serving.forget()
+        return changes
+
+    def plan(self, *declarations: Declared) -> list[Planned]:
+        """Return what `apply` would change and what that touches; nothing is written."""
+        pins = self.snapshots.pins.all()
+        return plan(self.applied, declarations, pins=pins, models=self.models())
+
+    def search(self, text: str, filters: Filters | None = None) -> list[Hit]:
+        """Find groups, features and views in which every word is found, the best first."""
+        things = self.groups(), self.applied.views(), self.stages.reader()
+        return search(text, *things, filters or Filters())
+
+    def card(self, name: str) -> dict[str, Any]:
+        """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
+        stages, views = self.stages.reader(), self.applied.views()
+        users = Users(views, self.snapshots.pins.all(), self.models())
+        owner, _, feature = name.rpartition(".")
+        group = self.applied.group(owner) if owner else self.applied.find(name)
+        if group is None:
+            self.applied.resolve(name)  # says what there is
+            view = next(each for each in views if each.name == name)
+            return view_card(view, stages, self.applied.history(name), users.of("view", name, 1))
+        used = users.of("group", group.name, group.version)
+        kept = self.review.statistics.of(group.name, group.version)
+        if owner:
+            history = {key: each[feature] for key, each in kept.items() if feature in each}
+            return feature_card(group, group.feature(feature), stages, history, used)
+        newest = list(kept.items())[-1] if kept else None
+        return group_card(group, stages, newest, self.applied.history(name), used)
+
+    def _prepare_table(self, group: FeatureGroup) -> None:
+        table = self.table(group)
+        # Without declared key types the first rows make the table.
+        if table.exists or None not in group.entity.key_types:
+            table.ensure()
+
+    def standing(self, name: str) -> Standing:
+        """Return the stage of a group, a feature (`"group.feature"`) or a view."""
+        return self.stages.of(unmoved(self.applied, name))
+
+    def set_stage(
+        self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
+    ) -> Standing:
+        """Move a group, a feature (`"group.feature"`) or a view on in its life.
+
+        Parameters
+        ----------
+        stage
+            draft -> active -> deprecated -> retired. A draft is served online only where it is
+            named; what is deprecated is served with a warning; what is retired is not served, and
+            its rows are kept until retention.
+        successor
+            What to use instead: named in the warning.
+        changed_by
+            Who moves it; kept.
+
+        Raises
+        ------
+        StageRefused
+            No way leads there from where it stands.
+        """
+        moved = self.stages.move(
+            unmoved(self.applied, name), stage, successor=successor, changed_by=changed_by
+        )
+        self.serving.forget()
+        return moved
+
+    def register_feature_group(self, group: FeatureGroup) -> FeatureGroup:
+        """Apply one group that is pushed to; without partitions it is cut by event time."""
+        if group.function is None and group.partitions is None:
+            group = replace(group, partitions=self._pushed(group.name).partitions)
+        self.apply(group)
+        return self.applied.group(group.name, group.version)
+
+    def register_feature(
+        self,
+        name: str,
+        *,
+        feature_group: str,
+        data_type: Any,
+        description: str = "",
+        feature_type: FeatureType | str = FeatureType.NUMERICAL,
+        created_by: str = "",
+        **bounds: Any,
+    ) -> FeatureMetadata:
+        """Add a feature to a pushed group; the group comes into being with its first feature.
+
+        Parameters
+        ----------
+        name, feature_group, description
+            The feature, and the group that holds it.
+        data_type
+            `"integer"`, `"float"`, `"string"`, ... or a Python type.
+        feature_type, created_by
+            Kept as tags.
+        bounds
+            Further arguments of `Feature`: ge, le, nullable, one_of, regex, pii, mask, ...
+        """
+        metadata = register(
+            self.applied,
+            self._pushed(feature_group),
+            Feature(name, data_type, description, **bounds),
+            feature_type=feature_type,
+            created_by=created_by,
+            prepare=self._prepare_table,
+        )
+        self.serving.forget()
+        return metadata
+
+    def _pushed(self, name: str) -> FeatureGroup:
+        return pushed_group(name, self.config.partitioning_columns)

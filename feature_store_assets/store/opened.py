@@ -1,0 +1,114 @@
+"""What every part of the store holds: settings, registry, tables, connections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.errors import DataError
+from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets.registry.alerts import Alerts
+from feature_store_assets.registry.applied import Applied
+from feature_store_assets.registry.audit import Audit
+from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.stages import Stages
+from feature_store_assets.registry.tokens import Tokens
+from feature_store_assets.registry.usage import Usage
+from feature_store_assets.serving import Serving
+from feature_store_assets.snapshots import Snapshots
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Opened:
+    """The settings, registry, tables and connections of a store."""
+
+    def __init__(self, config: FeatureStoreConfig | None = None) -> None:
+        self.config = config or FeatureStoreConfig()
+        self._database = Database(self.config.registry)
+        self.applied = Applied(self._database)
+        self.snapshots = Snapshots(Pins(self._database), self.config.time_travel)
+        self.tokens = Tokens(self._database)
+        self.alerts = Alerts(self._database)
+        self.audit = Audit(self._database)
+        self._tables: dict[tuple[str, int], tuple[str, OfflineTable]] = {}
+        self.stages = Stages(self._database)
+        self.usage = Usage(self._database)
+        self.serving = Serving(self.config, self.applied, self.stages, self.usage)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Open the store that `FEATURE_STORE_*` variables (or the defaults) point at."""
+        return cls(FeatureStoreConfig())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self.serving.close()
+        self.usage.flush()
+        self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of files and connections, with those of the running event loop."""
+        await self.serving.aclose()
+        self.usage.flush()
+        self._database.close()
+
+    def __repr__(self) -> str:
+        return f"FeatureStore('{self.config.root}')"
+
+    def groups(self) -> list[FeatureGroup]:
+        """Return the applied groups, the newest version of each, by name."""
+        return self.applied.groups()
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes that each group's newest rows take, by name."""
+        tables = {group.name: self.table(group) for group in self.groups()}
+        return {name: table.size() for name, table in tables.items() if table.exists}
+
+    def table(self, group: FeatureGroup) -> OfflineTable:
+        """Return the offline table of a group's version."""
+        key = (group.name, group.version)
+        cached = self._tables.get(key)
+        if cached is not None and cached[0] == group.hash:
+            return cached[1]
+        path = self.config.root / "offline" / group.name / f"v{group.version}"
+        table = OfflineTable(path, TableSchema.of(group), compression=self.config.compression)
+        self._tables[key] = (group.hash, table)
+        return table
+
+    def _existing(self, group: FeatureGroup) -> OfflineTable:
+        table = self.table(group)
+        if not table.exists:
+            how = (
+                f"`feature-store materialize {group.name}`"
+                if group.materialized
+                else f"write_features(..., feature_group='{group.name}')"
+            )
+            raise DataError(f"'{group.name}' holds no rows yet. Fill it with {how}.")
+        return table

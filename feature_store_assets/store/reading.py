@@ -1,0 +1,274 @@
+"""Reading rows offline: ranges, SQL, point-in-time joins, training sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.errors import FeatureNotFound
+from feature_store_assets.historical import Historical, Options, read_spine
+from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
+from feature_store_assets.offline.schema import typed_keys
+from feature_store_assets.offline.sql import query
+from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.store.opened import Opened
+from feature_store_assets.training.manifest import Recipe
+from feature_store_assets.training.sets import TrainingSets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    import polars as pl
+    import pyarrow as pa
+
+    from feature_store_assets.declaration.view import FeatureView
+    from feature_store_assets.offline.point_in_time import Known
+    from feature_store_assets.training.splitting import Split
+    from feature_store_assets.training.stored import TrainingSet
+
+
+class Reading(Opened):
+    """Reads rows offline."""
+
+    def read_features(
+        self,
+        feature_group: str,
+        features: Sequence[str] | None = None,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        partitions: Sequence[str] | None = None,
+        entities: Any = None,
+        as_of: str | datetime | None = None,
+        limit: int | None = None,
+    ) -> FeatureTable:
+        """Read stored rows of a group: keys, event timestamp and features.
+
+        Parameters
+        ----------
+        feature_group, features
+            Which columns; all features by default.
+        start_time, end_time
+            Event times in `[start, end)`; naive ones mean local time.
+        partitions, entities, limit
+            Partition keys; a frame of entity keys; at most so many rows.
+        as_of
+            A snapshot's name, or an instant within time travel.
+
+        Returns
+        -------
+        The newest revision of each (keys, event timestamp).
+        """
+        group = self.applied.group(feature_group)
+        names = group.feature_names if features is None else list(features)
+        for name in names:
+            if name not in group.feature_names:
+                raise FeatureNotFound(name, group.name, group.feature_names)
+        table = self._existing(group)
+        facts = table.facts(
+            names,
+            revised=group.revised,
+            start=start_time and start_time.astimezone(UTC),
+            end=end_time and end_time.astimezone(UTC),
+            partitions=partitions,
+            entities=None if entities is None else _entities(entities, table),
+            version=self.snapshots.version(group, table, as_of),
+        ).sort(table.timestamp, *table.keys)
+        shown = table.arrow((facts if limit is None else facts.head(limit)).collect())
+        self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
+        return FeatureTable(shown)
+
+    def get_historical_features(
+        self,
+        features: Any,
+        spine: Any,
+        *,
+        timestamp: str = "event_timestamp",
+        ttl: timedelta | None = None,
+        as_of: str | datetime | None = None,
+        known: Known | None = None,
+        full_feature_names: bool = False,
+        out: str | Path | None = None,
+    ) -> FeatureTable:
+        """Join features to a spine as they were known at each row's time.
+
+        Parameters
+        ----------
+        features
+            A view (or its name), a group, or a list of `"group.feature"`.
+        spine
+            Entity keys, a timestamp with a zone, the view's request values, labels and whatever
+            else: any dataframe, the path of a Parquet file or a folder of them, or a query as
+            `sql` takes it.
+        timestamp
+            The spine's time column.
+        ttl
+            How old a value may be; by default what each group declares.
+        as_of
+            A snapshot's name, or an instant within time travel: the tables as they were then.
+        known
+            `"event"`: only rows recorded by each spine row's time, so that later corrections
+            never leak; the default of groups that declare `created`. `"latest"`: rows as they
+            stand; the default of the others. An instant: rows recorded by then.
+        full_feature_names
+            Name the columns `group__feature`.
+        out
+            Write the answer to this Parquet file, piece by piece within `memory_limit`, and
+            return a handle that reads it when asked. A file of that name is replaced.
+
+        Returns
+        -------
+        The spine's rows in their order with their own columns, then the features; null where
+        nothing was known, or nothing within the ttl.
+        """
+        options = Options(timestamp, ttl, as_of, known, full_feature_names)
+        historical = self._historical(features, options)
+        rows = read_spine(spine, self._sql)
+        asked = historical.asked
+        told = {"features": list(asked.shown), "rows": len(rows)}
+        self.audit.add("read", f"training data of {asked.owner}", told)
+        used = [(part.group.name, list(part.features)) for part in asked.parts]
+        self.usage.add(used, "training", 1, len(rows))
+        if out is None:
+            return FeatureTable(historical.table(rows))
+        path = Path(out)
+        pieces = historical.pieces(rows, path.parent)
+        return write_parquet(path, pieces, compression=self.config.compression)
+
+    def _historical(self, features: Any, options: Options) -> Historical:
+        asked = self.applied.resolve(features)
+        return Historical.of(asked, options, self._existing, self.snapshots, self.config)
+
+    def sql(self, query: str, *, as_of: str | datetime | None = None) -> FeatureTable:
+        """Answer a SELECT over the feature groups, for exploration; nothing can be written.
+
+        Parameters
+        ----------
+        query
+            In the dialect of Polars. Each group is a table of what `read_features` returns.
+        as_of
+            A snapshot's name, or an instant within time travel.
+        """
+        return FeatureTable(self._sql(query, as_of))
+
+    def _sql(self, text: str, as_of: str | datetime | None = None) -> pa.Table:
+        def scan(group: FeatureGroup) -> pl.LazyFrame:
+            table = self._existing(group)
+            version = self.snapshots.version(group, table, as_of)
+            return table.facts(version=version, revised=group.revised)
+
+        return query(text, {group.name: partial(scan, group) for group in self.groups()})
+
+    def create_training_set(
+        self,
+        features: Any,
+        spine: Any,
+        name: str,
+        *,
+        split: Split | None = None,
+        split_by: str | Sequence[str] | None = None,
+        seed: int = 0,
+        label: str | None = None,
+        timestamp: str = "event_timestamp",
+        ttl: timedelta | None = None,
+        as_of: str | datetime | None = None,
+        known: Known | None = None,
+        full_feature_names: bool = False,
+        description: str = "",
+        created_by: str = "",
+    ) -> TrainingSet:
+        """Join features to a spine and keep the rows, with all it takes to make them again.
+
+        Parameters
+        ----------
+        features, spine, timestamp, ttl, as_of, known, full_feature_names
+            As `get_historical_features` takes them. The table versions are pinned.
+        name
+            Given once: training sets never change.
+        split
+            Shares drawn at random, `{"train": 0.8, "test": 0.2}`, or the instants before which
+            rows lie, `{"train": datetime(...), "test": None}`; by default one part, `"all"`.
+        split_by
+            Rows equal in these columns stay in one part.
+        seed
+            Draws the same parts again.
+        label
+            The spine's column to be learnt.
+        description, created_by
+            Kept in the manifest.
+        """
+        options = Options(timestamp, ttl, as_of, known, full_feature_names)
+        return self._training_sets.create(
+            name,
+            self._historical(features, options),
+            read_spine(spine, self._sql),
+            Recipe(split, split_by, seed, label, description, created_by),
+            self._rejoin,
+        )
+
+    def training_set(self, name: str) -> TrainingSet:
+        """Return a training set that was created before."""
+        return self._training_sets.get(name, self._rejoin)
+
+    def training_sets(self) -> list[str]:
+        """Return the names of the training sets."""
+        return [recorded.name for recorded in self._training_sets.table.all()]
+
+    @property
+    def _training_sets(self) -> TrainingSets:
+        return TrainingSets(
+            self.config.root / "training",
+            TrainingSetTable(self._database),
+            self.snapshots.pins,
+            self.config.compression,
+        )
+
+    def _rejoin(self, view: FeatureView, manifest: Mapping[str, Any]) -> Historical:
+        options = Options(manifest["timestamp"], full_feature_names=manifest["full_feature_names"])
+        return self._historical(view, options).pinned(manifest["groups"])
+
+    def create_snapshot(
+        self, features: Any, name: str, *, description: str = "", created_by: str = ""
+    ) -> str:
+        """Pin the tables of a view, a group or a list of them under a name, for ever.
+
+        Raises
+        ------
+        NameTaken
+            Snapshots never change.
+        """
+        asked = (
+            [features]
+            if isinstance(features, str) or not hasattr(features, "__iter__")
+            else features
+        )
+        groups = {
+            (chosen.group.name, chosen.group.version): chosen.group
+            for each in asked
+            for chosen in self.applied.resolve(each).parts
+        }
+        self.snapshots.create(
+            name,
+            [(group, self._existing(group)) for group in groups.values()],
+            description=description,
+            created_by=created_by,
+        )
+        return name
+
+    def create_feature_snapshot(
+        self, feature_group: str, snapshot_name: str, *, description: str = "", created_by: str = ""
+    ) -> str:
+        """Pin one group's table under a name, for ever, as `create_snapshot` does."""
+        return self.create_snapshot(
+            feature_group, snapshot_name, description=description, created_by=created_by
+        )
+
+
+def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:
+    """Return entity keys, typed as the table has them."""
+    return FeatureTable(typed_keys(arrow_table(entities), table.schema, "entities")).to_polars()

@@ -1,0 +1,58 @@
+"""Writing rows to pushed groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.offline.frames import arrow_table
+from feature_store_assets.pushing import Mode, WriteResult, push
+from feature_store_assets.store.declaring import Declaring
+from feature_store_assets.store.online import Online
+
+
+class Writing(Declaring, Online):
+    """Writes rows to pushed groups."""
+
+    def write_features(
+        self, feature_data: Any, feature_group: str, mode: Mode = "append"
+    ) -> WriteResult:
+        """Write rows to a pushed group, and publish them.
+
+        Parameters
+        ----------
+        feature_data
+            A pandas, Polars or Arrow table, or a list of dicts: keys, event timestamp, features.
+            Columns that are not declared yet become draft features.
+        feature_group
+            Its name; an unknown one comes into being with entity key `entity_id`.
+        mode
+            `append` refuses to change stored facts, `upsert` writes newer revisions of them,
+            `overwrite` replaces all rows.
+
+        Raises
+        ------
+        WrittenByDagster, SchemaMismatch, NullKeys, DuplicateRows, NaiveTimestamps, OutOfBounds
+            Nothing was written.
+        """
+        data = arrow_table(feature_data)
+        new = self._pushed(feature_group)
+        self._reach_online(self.applied.find(feature_group) or new)
+        before = self._partitions_before(feature_group) if mode == "overwrite" else ()
+        group, result = push(self.applied, self.table, new, data, mode)
+        told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
+        self.audit.add("write", f"group {group.name}", told)
+        self.serving.forget()
+        if group.online:
+            self.publish(group, sorted({*result.partitions, *before}))
+        return result
+
+    def _reach_online(self, group: FeatureGroup) -> None:
+        """Refuse before anything is written where the rows could not be published."""
+        if group.online and not group.materialized:
+            self.serving.reach(group)
+
+    def _partitions_before(self, name: str) -> list[str]:
+        """The partitions that an overwrite empties: their rows are taken back online."""
+        group = self.applied.find(name)
+        return [] if group is None else self.table(group).partitions()
