@@ -17,7 +17,7 @@ test: $(READY)  ## The tests, in under five minutes
 	$(BIN)/python -m pytest -n 2 -m "not slow and not browser"
 
 test-all: $(READY)  ## Every test: 30 kills, 1,000 interleavings, a minute of load, the browser
-	KILLS=30 DAGSTER_KILLS=10 FSA_INTERLEAVINGS=1000 LOAD_SECONDS=60 $(BIN)/python -m pytest -n 2
+	KILLS=30 DAGSTER_KILLS=10 FSA_INTERLEAVINGS=1000 LOAD_SECONDS=60 CASES=500 $(BIN)/python -m pytest -n 2
 
 oracle: $(READY)  ## Random point-in-time joins against brute force: make oracle CASES=10000
 	CASES=$(or $(CASES),1000) $(BIN)/python -m pytest --timeout=3600 -k oracle feature_store_assets_tests/offline

@@ -10,7 +10,9 @@ from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import new_store
 
 # A busy machine is no defect of the code.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "busy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("busy")
 
 

@@ -14,7 +14,7 @@ import pytest
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table, write_day
 
-KILLS = int(os.environ.get("KILLS", "5"))
+KILLS = int(os.environ.get("KILLS", "3"))
 
 WRITER = """
 import sys

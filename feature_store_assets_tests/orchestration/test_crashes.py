@@ -11,7 +11,7 @@ import pytest
 
 from feature_store_assets_tests.orchestration.shop import Shop, day
 
-KILLS = int(os.environ.get("DAGSTER_KILLS", "2"))
+KILLS = int(os.environ.get("DAGSTER_KILLS", "1"))
 DAYS = 6
 
 RUNNER = """

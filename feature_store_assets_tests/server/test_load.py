@@ -38,7 +38,7 @@ from feature_store_assets_tests.server.load import (
 from feature_store_assets_tests.servers import tcp_server
 from feature_store_assets_tests.stores import new_store
 
-LOAD_SECONDS = float(os.environ.get("LOAD_SECONDS", "5"))
+LOAD_SECONDS = float(os.environ.get("LOAD_SECONDS", "3"))
 # Where a late answer of Redis is not what is looked at, a busy machine gets time.
 PATIENT = {"FEATURE_STORE_ONLINE_TIMEOUT_SECONDS": "5"}
 
