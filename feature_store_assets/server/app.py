@@ -24,6 +24,7 @@ from feature_store_assets.server.feast import FeastFeatures
 from feature_store_assets.server.guard import Guard
 from feature_store_assets.server.lean import LeanRoutes, admit, route_of
 from feature_store_assets.server.online import OnlineFeatures
+from feature_store_assets.server.pages import Page, Pages
 from feature_store_assets.server.problems import Problem, problem
 from feature_store_assets.server.push import pushing
 from feature_store_assets.store import FeatureStore
@@ -70,10 +71,12 @@ def create_app(store: FeatureStore) -> ASGIApp:
         summary="The newest features of entities, and what there is to ask for.",
         lifespan=lifespan,
     )
-    _tell_problems(app, observer)
+    pages = Pages(store, guard)
+    _tell_problems(app, observer, pages)
     who = [Depends(_guarded(guard))]
     app.include_router(catalogue(store), dependencies=who)
     app.include_router(pushing(store), dependencies=who)
+    app.include_router(pages.router)
     _add_health(app, store)
     if monitored:
         _add_metrics(app, store)
@@ -127,11 +130,13 @@ def _guarded(guard: Guard) -> Callable[..., Awaitable[None]]:
     return guarded
 
 
-def _tell_problems(app: FastAPI, observer: metrics.Observer | None) -> None:
+def _tell_problems(app: FastAPI, observer: metrics.Observer | None, pages: Pages) -> None:
     def told(request: Request, error: Exception) -> Response:
         answer = problem(error)
         if observer is not None:
             observer.failed(route_of(request.scope), error)
+        if isinstance(request.scope.get("route"), Page):
+            return pages.problem(request, answer)
         headers = (
             {"WWW-Authenticate": "Bearer"}
             if answer.status_code == HTTPStatus.UNAUTHORIZED
@@ -146,6 +151,8 @@ def _tell_problems(app: FastAPI, observer: metrics.Observer | None) -> None:
         # Without the values, which may be personal.
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         unread = any(each["type"] == "json_invalid" for each in error.errors())
+        if isinstance(request.scope.get("route"), Page):
+            return pages.problem(request, Problem(422, "; ".join(problems)))
         return JSONResponse({"detail": "; ".join(problems)}, 400 if unread else 422)
 
     app.add_exception_handler(FeatureStoreError, told)

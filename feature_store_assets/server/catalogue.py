@@ -1,13 +1,14 @@
 """`GET /v1/groups`, `/v1/groups/{name}` and `/v1/search`: what there is to read."""
 
 from dataclasses import asdict
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.registry.search import Filters, Freshness
 from feature_store_assets.store import FeatureStore
 
 
@@ -76,6 +77,32 @@ class SearchHit(BaseModel):
     description: str
     score: int
     stage: str
+    freshness: str
+
+
+def filters(
+    *,
+    kind: Annotated[str, Query(description="`group`, `feature` or `view`.")] = "",
+    tag: Annotated[str, Query(description="`key` or `key:value`.")] = "",
+    owner: Annotated[str, Query(description="An e-mail address or `team:name`.")] = "",
+    dtype: Annotated[str, Query(description="A feature's type, such as `float64`.")] = "",
+    entity: Annotated[str, Query(description="An entity's name.")] = "",
+    stage: Annotated[str, Query(description="`draft`, `active`, `deprecated` or `retired`.")] = "",
+    freshness: Annotated[
+        Freshness | Literal[""],
+        Query(description="Whether the group keeps to its freshness; a view is none of these."),
+    ] = "",
+) -> Filters:
+    """What is looked for beside words; what is empty takes all."""
+    return Filters(
+        kind=kind or None,
+        tag=tag or None,
+        owner=owner or None,
+        dtype=dtype or None,
+        entity=entity or None,
+        stage=stage or None,
+        freshness=freshness or None,
+    )
 
 
 def catalogue(store: FeatureStore) -> APIRouter:
@@ -93,9 +120,10 @@ def catalogue(store: FeatureStore) -> APIRouter:
     @router.get("/v1/search", summary="Groups, views and features by words, the best first")
     def found(
         q: Annotated[str, Query(min_length=1, description="Words, all of which must fit.")],
+        chosen: Annotated[Filters, Depends(filters)],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 20,
     ) -> list[SearchHit]:
-        hits = store.search(q)
+        hits = store.search(q, chosen)
         return [SearchHit(**asdict(hit)) for hit in hits[:limit]]
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import logging
 import threading
@@ -77,7 +78,9 @@ class Guard:
         """Whether it is time for `refresh`."""
         return time.monotonic() >= self._next
 
-    def admit(self, authorization: str | None, api_key: str | None) -> str | None:
+    def admit(
+        self, authorization: str | None, api_key: str | None, *, browser: bool = False
+    ) -> str | None:
         """Return the name of whoever presents a valid token, None if nobody does.
 
         Parameters
@@ -86,10 +89,16 @@ class Guard:
             The header of that name, which counts as `Bearer <token>`.
         api_key
             The header `X-API-Key`, a token.
+        browser
+            Whether the password of `Basic` counts, too. Nothing that writes may say so: a browser
+            that knows one sends it along with what other sites ask here.
         """
-        scheme, _, bearer = (authorization or "").partition(" ")
-        name = None
-        for token in (bearer.strip() if scheme.lower() == "bearer" else None, api_key):
+        scheme, _, given = (authorization or "").partition(" ")
+        scheme, name = scheme.lower(), None
+        shown = given.strip() if scheme == "bearer" else None
+        if browser and scheme == "basic":
+            shown = _password(given.strip())
+        for token in (shown, api_key):
             if not token:  # not even where someone hashed an empty variable
                 continue
             digest = hashed(token)
@@ -114,3 +123,12 @@ class Guard:
             self._failing = True
         finally:
             self._asking.release()
+
+
+def _password(encoded: str) -> str | None:
+    """The password of `Basic`, which follows the first colon; None if there is none."""
+    try:
+        _, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return password if colon else None

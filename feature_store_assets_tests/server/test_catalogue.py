@@ -64,6 +64,33 @@ def test_groups_views_and_features_are_found_by_words(app: ASGIApp) -> None:
     assert get(app, "/v1/search", q="nothing has this") == []
 
 
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({"kind": "feature"}, {"users.orders"}),
+        ({"kind": "feature", "dtype": "float64"}, set()),
+        ({"dtype": "int64"}, {"users.orders"}),
+        ({"entity": "route"}, set()),
+        ({"entity": "user", "owner": "team:growth"}, {"users.orders"}),
+        ({"tag": "domain"}, set()),
+        ({"stage": "active"}, {"users.orders"}),
+        ({"stage": "draft"}, set()),
+        ({"freshness": "stale"}, set()),
+        ({"kind": "", "owner": "", "freshness": ""}, {"users.orders"}),
+    ],
+)
+def test_a_search_is_narrowed_down(app: ASGIApp, filters: dict[str, str], names: set[str]) -> None:
+    hits = get(app, "/v1/search", q="orders", **filters)
+    assert {hit["name"] for hit in hits} == names
+    assert all(hit["freshness"] in {"fresh", "unknown"} for hit in hits)
+
+
+def test_freshness_is_one_of_three(app: ASGIApp) -> None:
+    answer = ask(app, "GET", "/v1/search", params={"q": "x", "freshness": "rotten"})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("query.freshness")
+
+
 @pytest.mark.parametrize("query", [{}, {"q": ""}, {"q": "x", "limit": 0}, {"q": "x", "limit": "x"}])
 def test_a_search_for_nothing_is_a_mistake(app: ASGIApp, query: dict[str, Any]) -> None:
     answer = ask(app, "GET", "/v1/search", params=query)

@@ -1,5 +1,6 @@
 """Who may use the HTTP server: tokens of the settings and of a real registry."""
 
+import base64
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -58,6 +59,46 @@ def test_a_token_is_presented_as_bearer_or_as_api_key(
 ) -> None:
     guard = Guard({"ci": hashed("other"), "app": hashed("sesame")}, nothing)
     assert guard.admit(authorization, api_key) == "app"
+
+
+def basic(text: str | bytes) -> str:
+    return f"Basic {base64.b64encode(text.encode() if isinstance(text, str) else text).decode()}"
+
+
+@pytest.mark.parametrize(
+    "authorization", [basic("ann:sesame"), basic(":sesame"), basic("x:sesame").replace("B", "b", 1)]
+)
+def test_a_browser_presents_a_token_as_password(authorization: str) -> None:
+    guard = Guard({"app": hashed("sesame")}, nothing)
+    assert guard.admit(authorization, None, browser=True) == "app"
+    # Where something is written a browser must not be let in by what it sends by itself.
+    assert guard.admit(authorization, None) is None
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        basic("sesame"),
+        basic("sesame:"),
+        basic("ann:sesame "),
+        basic("ann:ann:sesame"),
+        basic(b"ann:\xff"),
+        "Basic",
+        "Basic sesame",
+        "Basic s\u00e9same",
+        "Basic ann:sesame",
+        "Digest " + basic("ann:sesame").partition(" ")[2],
+    ],
+)
+def test_any_other_password_is_nobodys(authorization: str) -> None:
+    assert (
+        Guard({"app": hashed("sesame")}, nothing).admit(authorization, None, browser=True) is None
+    )
+
+
+def test_a_password_may_hold_colons() -> None:
+    guard = Guard({"app": hashed("open:sesame")}, nothing)
+    assert guard.admit(basic("ann:open:sesame"), None, browser=True) == "app"
 
 
 @pytest.mark.parametrize(
