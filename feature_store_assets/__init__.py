@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
     from feature_store_assets.pushing import FeatureType as FeatureType
+    from feature_store_assets.registry.search import Filters as Filters
     from feature_store_assets.server.metrics import metric as metric
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.training.stored import TrainingSet as TrainingSet
@@ -45,6 +46,7 @@ _HOME = {
     "FeatureTable": "offline.frames",
     "FeatureType": "pushing",
     "FeatureView": "declaration.view",
+    "Filters": "registry.search",
     "RequestFeature": "declaration.request",
     "TrainingSet": "training.stored",
     "Window": "declaration.group",

@@ -105,6 +105,15 @@ class FeatureStoreConfig(BaseSettings):
         For groups that declare no retention of their own; None keeps everything.
     time_travel_days
         How long superseded files stay readable by date.
+    removal_grace_seconds
+        How long retention waits between taking partitions out of tables and removing their files:
+        reads that began before go on. Longer ones begin again by themselves.
+    snapshot_keep_days, snapshot_keep_last
+        Snapshots that are older, and not among the newest so many of a group, are deleted by
+        retention; None keeps them. Those with a tag `keep`, a legal hold or a model stay.
+    quarantine_retention_days, statistics_retention_days, usage_retention_days
+        How long retention keeps rejected partitions, the statistics of partitions that hold no
+        rows any more, and counts of who read what; None keeps them.
     notify
         Where alerts go to: Apprise URLs, or `{"url", "severity", "owners", "groups", "kinds"}`
         for a place that wants only some, see `Route`.
@@ -150,6 +159,12 @@ class FeatureStoreConfig(BaseSettings):
     memory_limit: ByteSize | None = Field(default=None, ge=1 << 26)
     retention_days: int | None = Field(default=None, ge=1)
     time_travel_days: int = Field(default=30, ge=1)
+    removal_grace_seconds: float = Field(default=30, ge=0)
+    snapshot_keep_days: int | None = Field(default=None, ge=1)
+    snapshot_keep_last: int | None = Field(default=None, ge=1)
+    quarantine_retention_days: int | None = Field(default=90, ge=1)
+    statistics_retention_days: int | None = Field(default=365, ge=1)
+    usage_retention_days: int | None = Field(default=730, ge=1)
     notify: Annotated[tuple[Route, ...], NoDecode] = ()
     alert_error_rate: float = Field(default=0.05, ge=0, lt=1)
     api_tokens: Annotated[tuple[str, ...], NoDecode] = ()
@@ -193,6 +208,12 @@ class FeatureStoreConfig(BaseSettings):
     def project(self) -> Path:
         """The project root: the nearest folder upwards with a `workspace.yaml`, else this one."""
         return _project()
+
+    @property
+    def dagster_home(self) -> Path | None:
+        """Dagster's home: `DAGSTER_HOME`, else the project's `.dagster_home`; None without one."""
+        home = Path(os.environ.get("DAGSTER_HOME") or self.project / ".dagster_home")
+        return home if home.is_dir() else None
 
     @property
     def registry(self) -> str:

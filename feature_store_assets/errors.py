@@ -3,11 +3,13 @@
 FeatureStoreError
 ├── ConfigError (ValueError)              a setting is unknown, missing or wrong
 ├── DeclarationError (ValueError)         a declaration cannot mean what it says
+│   ├── DependencyCycle                   groups are computed from each other in a circle
 │   └── UnknownExpectation                no Great Expectations check has that name or argument
 ├── NotFound (KeyError)                   a name that nothing has
 │   ├── EntityNotFound  FeatureNotFound  GroupNotFound  ViewNotFound
 │   ├── SnapshotNotFound  TrainingSetNotFound  TokenNotFound  NotQuarantined
-│   ├── ModelNotFound  LineageNotFound
+│   ├── ModelNotFound  LineageNotFound  HoldNotFound  BackupNotFound
+│   ├── OutsideRetention                  retention removed those rows
 │   └── VersionExpired                    the tables of that instant are gone
 ├── AmbiguousFeature (ValueError)         several groups have a feature of that name
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
@@ -21,6 +23,11 @@ FeatureStoreError
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
 │   ├── StageRefused                      no way leads from one stage to the other
+│   ├── SnapshotNeeded                    a model, legal hold or backup needs the snapshot
+│   ├── ImportConflict                    the registry holds other things of the same names
+│   ├── ArchiveConflict                   partitions of an archive hold rows here
+│   ├── GroupHeld                         a legal hold keeps the group's rows
+│   ├── RestoreRefused                    something is where a backup would be restored to
 │   └── NameTaken                         a snapshot, training set or token has that name
 ├── WriteConflict (RuntimeError)          other writers won every retry
 ├── PartitionsRejected (RuntimeError)     the quality gate kept partitions out
@@ -28,6 +35,9 @@ FeatureStoreError
 ├── NotServed (RuntimeError)              a draft, or retired
 ├── StillRejected (RuntimeError)          what lies in quarantine does not pass yet
 ├── TrainingSetChanged (RuntimeError)     stored files are not what was written
+├── SnapshotDamaged (RuntimeError)        files of a snapshot are gone or changed
+├── ArchiveUnusable (RuntimeError)        no archive, unfinished, damaged, or too new
+├── BackupUnusable (RuntimeError)         a backup is damaged, too new, or out of reach
 ├── NotReproduced (RuntimeError)          the same question got another answer
 ├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
 ├── ExtraMissing (ImportError)            a package that not everybody needs is not installed
@@ -47,6 +57,8 @@ from difflib import get_close_matches
 from typing import Any, Self
 
 _PARTITIONS_SHOWN = 20
+_CONFLICTS_SHOWN = 100
+_PROBLEMS_SHOWN = 5
 
 
 def _listed(names: Iterable[str], most: int = 12) -> str:
@@ -120,6 +132,16 @@ class UnknownExpectation(DeclarationError):
             super().__init__(what + suggestion(argument, known))
 
 
+class DependencyCycle(DeclarationError):
+    """Groups are computed from each other in a circle."""
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        super().__init__(
+            f"These groups feed each other in a circle: {' -> '.join(groups)}. Nothing was "
+            f"applied: let one of them read something else."
+        )
+
+
 class NotFound(FeatureStoreError, KeyError):
     """A name that nothing has."""
 
@@ -175,6 +197,45 @@ class TrainingSetNotFound(NotFound):
         known = list(known)
         hint = "" if known else " There are none yet: make one with `create_training_set`."
         super().__init__(f"No training set is named '{name}'." + suggestion(name, known) + hint)
+
+
+class HoldNotFound(NotFound):
+    """Nothing of that name is held."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        hint = "" if known else f" No {kind} is held."
+        super().__init__(f"There is no hold on {kind} '{name}'." + suggestion(name, known) + hint)
+
+
+class BackupNotFound(NotFound):
+    """There is no such backup."""
+
+    def __init__(self, target: str, name: str | None, known: Sequence[str]) -> None:
+        if not known:
+            super().__init__(f"There is no backup in '{target}'.")
+        else:
+            super().__init__(f"No backup in '{target}' is named '{name}'. The newest: {known[-1]}.")
+
+
+class OutsideRetention(NotFound):
+    """The rows that were asked for were removed by retention."""
+
+    def __init__(
+        self, group: str, asked: str, until: datetime | None, snapshots: Iterable[str]
+    ) -> None:
+        held = list(snapshots)
+        kept = f" Its rows are kept from {until.isoformat()} on." if until else ""
+        hint = (
+            f" These snapshots hold more of it: {_listed(held)}; read with as_of=."
+            if held
+            else " No snapshot holds more of it. Materialize or write the rows again to have them."
+        )
+        super().__init__(f"{asked} of '{group}' is outside retention.{kept}{hint}")
+
+
+class OutsideRetentionWarning(UserWarning):
+    """A part of the rows that were asked for was removed by retention."""
 
 
 class TokenNotFound(NotFound):
@@ -404,6 +465,64 @@ class StageRefused(WriteRefused):
         super().__init__(f"'{name}' is {stage} and cannot become {to}. {way}")
 
 
+class SnapshotNeeded(WriteRefused):
+    """A snapshot may not be deleted: something needs it."""
+
+    def __init__(self, name: str, needed_by: Sequence[str]) -> None:
+        super().__init__(f"Snapshot '{name}' is needed by {'; '.join(needed_by)}. It stays.")
+
+
+class ImportConflict(WriteRefused):
+    """The registry holds other things under names that an import brings."""
+
+    def __init__(self, conflicts: Sequence[str], *, final: bool = False) -> None:
+        shown = "".join(f"\n  {each}" for each in conflicts[:_CONFLICTS_SHOWN])
+        more = len(conflicts) - _CONFLICTS_SHOWN
+        shown += f"\n  and {more} more" if more > 0 else ""
+        hint = (
+            "Replacing cannot mend that: rename them, or give them a new version."
+            if final
+            else "Import with on_conflict='keep' or on_conflict='replace' to say which shall stay."
+        )
+        super().__init__(f"Nothing was imported, for these are here otherwise:{shown}\n{hint}")
+
+
+class ArchiveConflict(WriteRefused):
+    """Partitions that an archive brings hold rows here."""
+
+    def __init__(self, partitions: Mapping[str, Sequence[str]]) -> None:
+        shown = "".join(
+            f"\n  {name}: {', '.join(keys[:_PARTITIONS_SHOWN])}"
+            + (f" and {more} more" if (more := len(keys) - _PARTITIONS_SHOWN) > 0 else "")
+            for name, keys in partitions.items()
+        )
+        super().__init__(
+            f"Partitions of the archive hold rows here already; they were left alone:{shown}\n"
+            f"Import with on_conflict='keep' or on_conflict='replace' to say which shall stay."
+        )
+
+
+class GroupHeld(WriteRefused):
+    """A legal hold keeps the rows of a group as they are."""
+
+    def __init__(self, group: str, reason: str) -> None:
+        super().__init__(
+            f"The rows of '{group}' stay as they are, for a legal hold is on it ({reason}). Lift "
+            f"the hold, or import with on_conflict='keep'."
+        )
+
+
+class RestoreRefused(WriteRefused):
+    """Something is where a backup would be restored to."""
+
+    def __init__(self, what: str, holds: str) -> None:
+        super().__init__(
+            f"{what} {holds}: a backup is restored to where nothing is. Move that away, or point "
+            f"FEATURE_STORE_STORAGE_PATH, FEATURE_STORE_REGISTRY_URL and "
+            f"FEATURE_STORE_ONLINE_STORE_URI elsewhere. Nothing was changed."
+        )
+
+
 class NotServed(FeatureStoreError, RuntimeError):
     """What was asked for is not served online: a draft, or retired."""
 
@@ -466,6 +585,44 @@ class StillRejected(FeatureStoreError, RuntimeError):
             f"'{partition}' of '{group}' was not released, it fails its checks still: "
             f"{'; '.join(reasons)} Correct the source and materialize it again, or change what the "
             f"group expects and apply that."
+        )
+
+
+class SnapshotDamaged(FeatureStoreError, RuntimeError):
+    """Files of a snapshot are gone, or not what they were."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
+        if len(problems) > _PROBLEMS_SHOWN:
+            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        super().__init__(
+            f"Snapshot '{name}' is not what was pinned: {shown}. Restore these files from a backup."
+        )
+
+
+class ArchiveUnusable(FeatureStoreError, RuntimeError):
+    """A folder is no archive, or not the one that was written."""
+
+    def __init__(self, path: str, problems: Sequence[str], hint: str = "") -> None:
+        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
+        if len(problems) > _PROBLEMS_SHOWN:
+            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        super().__init__(
+            f"'{path}' cannot be imported: {shown}. {hint or 'Take a sound copy of the archive.'} "
+            f"Nothing was written."
+        )
+
+
+class BackupUnusable(FeatureStoreError, RuntimeError):
+    """A backup is not what was written, or cannot be reached."""
+
+    def __init__(self, target: str, problems: Sequence[str]) -> None:
+        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
+        if len(problems) > _PROBLEMS_SHOWN:
+            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        super().__init__(
+            f"The backup in '{target}' cannot be used: {shown}. Take another backup, or another "
+            f"copy of this one."
         )
 
 

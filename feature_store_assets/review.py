@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from feature_store_assets.declaration.drift import METRICS, fits
 from feature_store_assets.declaration.expect import Expectation, expect
 from feature_store_assets.declaration.mask import mask_value
 from feature_store_assets.declaration.view import FeatureView
@@ -18,9 +19,11 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.gate import Gate
 from feature_store_assets.offline.quarantine import REASONS, Quarantine, Rejected
+from feature_store_assets.offline.reading import portions
 from feature_store_assets.offline.schema import PARTITION, TableSchema
+from feature_store_assets.quality.drift import measure
 from feature_store_assets.quality.expectations import check
-from feature_store_assets.quality.statistics import Profile, profile
+from feature_store_assets.quality.statistics import Profile, merge, profile
 from feature_store_assets.registry.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     # A feature ("" for the rows as such), what is asked of it, and how: None where it cannot be.
     _Asked = tuple[str, str, Expectation | None]
 
-_ROWS_AT_ONCE = 1_000_000
 _ALL = "all"
 _FINE = ("passed", "not applicable")
 _SNAPSHOT, _TRAINING_SET = "snapshot:", "training_set:"
@@ -186,7 +188,7 @@ class Review:
         held: dict[str, int] = {}
         for file in files:
             held[file.partition] = held.get(file.partition, 0) + file.rows
-        for some in _portions([key for key in keys if key in held], held):
+        for some in portions({key: held[key] for key in keys if key in held}):
             rows = table.rows(version=version, partitions=some, columns=list(table.columns))
             judged = self.gate.judge(group, pl.DataFrame(rows), some)
             # What a run has replaced meanwhile has newer statistics already.
@@ -195,6 +197,32 @@ class Review:
             current = {key: judged.profiles[key] for key in some if key not in replaced}
             self.statistics.put(group.name, group.version, current, table_version=version)
             yield judged
+
+    def summary(self, group: FeatureGroup, partitions: Sequence[str]) -> dict[str, Any]:
+        """Return the kept statistics of partitions as of one whole, by feature, as JSON.
+
+        A feature of which some partition has none is left out.
+        """
+        kept = self.statistics.of(group.name, group.version, partitions)
+        return {
+            name: merge([by_feature[name] for by_feature in kept.values()]).to_json()
+            for name in group.feature_names
+            if len(kept) == len(partitions) and all(name in each for each in kept.values())
+        }
+
+    def shift(
+        self, group: FeatureGroup, before: pl.DataFrame, after: pl.DataFrame
+    ) -> dict[str, dict[str, float]]:
+        """Return how far each feature has moved from one frame to another, by metric."""
+        profiles = _whole(group, before, group.feature_names)
+        return {
+            each.name: measure(
+                profiles[each.name],
+                after[each.name],
+                [metric for metric in METRICS if fits(metric, each.dtype, each.pii)],
+            )
+            for each in group.features
+        }
 
     def shown(self, group: FeatureGroup, entry: Rejected, limit: int) -> pl.DataFrame:
         """Return rows at fault of what lies in quarantine, personal values masked."""
@@ -248,20 +276,6 @@ class Review:
         known = {name: each for name, each in found.items() if each.missing < each.count}
         self.statistics.put_reference(group.name, group.version, against, known)
         return known
-
-
-def _portions(keys: Sequence[str], rows: Mapping[str, int]) -> Iterator[list[str]]:
-    """Cut partitions into portions that fit into memory, in their order."""
-    portion: list[str] = []
-    held = 0
-    for key in keys:
-        if portion and held + rows[key] > _ROWS_AT_ONCE:
-            yield portion
-            portion, held = [], 0
-        portion.append(key)
-        held += rows[key]
-    if portion:
-        yield portion
 
 
 def _trained_on(group: FeatureGroup, trained: TrainingSet) -> pl.DataFrame:

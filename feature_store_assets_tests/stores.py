@@ -15,7 +15,8 @@ HOUR = timedelta(hours=1)
 
 
 def new_store(root: Path, **settings: Any) -> FeatureStore:
-    return FeatureStore(FeatureStoreConfig(storage_path=root / "store", **settings))
+    given = {"removal_grace_seconds": 0, **settings}
+    return FeatureStore(FeatureStoreConfig(storage_path=root / "store", **given))
 
 
 def at(hours: float) -> datetime:

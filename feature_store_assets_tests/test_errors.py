@@ -28,6 +28,9 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             r"expect.x\(\) takes no argument 'min_valu'. Did you mean 'min_value'?",
         ),
     ],
+    "DependencyCycle": [
+        (lambda: errors.DependencyCycle(["a", "b", "a"]), r"in a circle: a -> b -> a\. Nothing")
+    ],
     "NotFound": [(lambda: errors.NotFound("Nothing has it."), "Nothing has it.")],
     "EntityNotFound": [
         (lambda: errors.EntityNotFound("user", ["plane"]), "entity .*'user'. There are: 'plane'.")
@@ -200,6 +203,15 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "'g' version 1 .*: x is removed. Declare version=2, a new table.",
         )
     ],
+    "ImportConflict": [
+        (
+            lambda: errors.ImportConflict(["group a v1", "view v"]),
+            "otherwise:\n  group a v1\n  view v",
+        ),
+        (lambda: errors.ImportConflict(["view v"]), "on_conflict='keep' or on_conflict='replace'"),
+        (lambda: errors.ImportConflict(["view v"], final=True), "give them a new version"),
+        (lambda: errors.ImportConflict([f"view v{n}" for n in range(103)]), "v99\n  and 3 more"),
+    ],
     "NameTaken": [
         (lambda: errors.NameTaken("s"), "A snapshot named 's' exists already.*never change"),
         (
@@ -247,6 +259,36 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (
             lambda: errors.FunctionFailed("near", "m:near", "raised KeyError"),
             "'near' cannot be computed: 'm:near' raised KeyError.$",
+        )
+    ],
+    "HoldNotFound": [
+        (
+            lambda: errors.HoldNotFound("group", "a", []),
+            "There is no hold on group 'a'. No group is held.$",
+        ),
+        (lambda: errors.HoldNotFound("group", "a", ["ab"]), "Did you mean 'ab'"),
+    ],
+    "OutsideRetention": [
+        (
+            lambda: errors.OutsideRetention("g", "Partition p", NOON, ["s"]),
+            "Partition p of 'g' is outside retention. Its rows are kept from 2024-.* These "
+            "snapshots hold more of it: 's'; read with as_of=",
+        ),
+        (
+            lambda: errors.OutsideRetention("g", "Partition p", None, []),
+            "outside retention. No snapshot .* Materialize or write the rows again",
+        ),
+    ],
+    "SnapshotNeeded": [
+        (
+            lambda: errors.SnapshotNeeded("s", ["model 'm'", "model 'n'"]),
+            "Snapshot 's' is needed by model 'm'; model 'n'. It stays.$",
+        )
+    ],
+    "SnapshotDamaged": [
+        (
+            lambda: errors.SnapshotDamaged("s", [f"{n} is gone" for n in range(7)]),
+            "'s' is not what was pinned: 0 is gone; .*; and 2 more. Restore these files",
         )
     ],
     "StoreUnavailable": [(lambda: errors.StoreUnavailable("Away."), "Away.")],

@@ -1,21 +1,26 @@
 """Snapshots: what a name holds is read for ever, an instant for as long as time travel reaches."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from feature_store_assets.declaration.feature import Feature
+from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     DataError,
     NameTaken,
+    SnapshotDamaged,
+    SnapshotNeeded,
     SnapshotNotFound,
     VersionExpired,
     ViewNotFound,
 )
-from feature_store_assets.registry.pins import Pins
-from feature_store_assets.snapshots import Snapshots
+from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import new_store, pushed, row, traces
 
@@ -142,6 +147,153 @@ def test_what_cannot_be_pinned_leaves_no_trace(spending: FeatureStore) -> None:
     assert traces(spending) == before
 
 
-def test_snapshots_are_values(spending: FeatureStore) -> None:
-    pins: Pins = spending.snapshots.pins
-    assert Snapshots(pins, timedelta(days=1)) == Snapshots(pins, timedelta(days=1))
+# What a snapshot is made of
+
+
+def files(store: FeatureStore, name: str) -> list[Path]:
+    table = store.table(store.applied.group("a"))
+    (held,) = store.snapshots.table.manifest(name)["groups"]
+    return [table.path / each["path"] for each in held["files"]]
+
+
+def test_the_manifest_tells_all_that_it_takes_to_trust_it(spending: FeatureStore) -> None:
+    list(spending.validate(spending.applied.group("a")))  # keeps statistics
+    spending.create_snapshot(
+        "both", "s", description="June", created_by="ml", tags={"use": "audit"}
+    )
+    manifest = spending.snapshots.table.manifest("s")
+    told = ("name", "description", "created_by", "tags")
+    assert [manifest[each] for each in told] == ["s", "June", "ml", {"use": "audit"}]
+    assert manifest["view"]["name"] == "both"
+    assert manifest["packages"]["deltalake"] == version("deltalake")
+    a, b = manifest["groups"]
+    assert (a["group"], a["rows"], b["group"]) == ("a", 1, "b")
+    assert a["definition"] == spending.applied.group("a").to_json()
+    assert a["columns"]["x"] == "int64"
+    assert a["statistics"]["x"]["mean"] == 1.0
+    assert b["statistics"] == {}  # none are kept of it
+    (file,) = a["files"]
+    path = spending.table(spending.applied.group("a")).path / file["path"]
+    assert sha256(path.read_bytes()).hexdigest() == file["sha256"]
+    assert path.stat().st_size == file["bytes"] == a["bytes"]
+    (listed,) = spending.list_snapshots()
+    assert (listed.name, listed.tags, listed.created_by) == ("s", {"use": "audit"}, "ml")
+
+
+def test_nothing_is_copied(spending: FeatureStore) -> None:
+    before = {path: path.stat().st_size for path in spending.config.root.rglob("*.parquet")}
+    spending.create_snapshot("both", "s")
+    assert {path: path.stat().st_size for path in spending.config.root.rglob("*.parquet")} == before
+
+
+def test_a_file_is_digested_once_for_all_snapshots(spending: FeatureStore) -> None:
+    spending.create_snapshot("a", "first")
+    (path,) = files(spending, "first")
+    content = path.read_bytes()
+    path.write_bytes(bytes(reversed(content)))  # as long as before: not read again
+    spending.create_snapshot("a", "second")
+    first, second = (
+        spending.snapshots.table.manifest(name)["groups"] for name in ("first", "second")
+    )
+    assert first[0]["files"] == second[0]["files"]
+    path.write_bytes(content)
+    assert spending.verify_snapshot("second") == 1
+
+
+def test_verifying_names_the_files_that_are_gone_or_changed(spending: FeatureStore) -> None:
+    spending.create_snapshot("both", "s")
+    assert spending.verify_snapshot("s") == 2
+    spending.create_snapshot("a", "only-a")
+    (path,) = files(spending, "only-a")
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(
+        SnapshotDamaged, match=rf"'s' is not .*a: partition.*{path.name} has changed"
+    ):
+        spending.verify_snapshot("s")
+    path.unlink()
+    with pytest.raises(SnapshotDamaged, match=rf"{path.name} is gone\. Restore these files"):
+        spending.verify_snapshot("s")
+
+
+# Differences
+
+
+def test_two_snapshots_are_compared_fact_by_fact(spending: FeatureStore) -> None:
+    spending.write_features([row("v", 0, x=5), row("w", 0, x=6)], "a")
+    spending.create_snapshot("both", "before")
+    spending.write_features(
+        [row("u", 0, x=3), row("z", 0, x=9), row("v", 0, x=5)], "a", "overwrite"
+    )
+    spending.create_snapshot("a", "after")
+    found = spending.compare_snapshots("before", "after")
+    assert (found["only_before"], found["only_after"]) == (["b v1"], [])
+    (a,) = found["groups"]
+    assert a["rows"] == {"before": 3, "after": 3, "added": 1, "removed": 1, "changed": 1}
+    assert a["changed"] == {"x": 1}
+    assert a["partitions"] == ["2024-01"]
+    assert a["shift"]["x"]["missing"] == 0.0
+    assert a["shift"]["x"]["wasserstein"] > 0
+
+
+def test_equal_snapshots_differ_in_nothing_and_no_row_is_read(spending: FeatureStore) -> None:
+    spending.create_snapshot("a", "one")
+    spending.create_snapshot("a", "two")
+    (a,) = spending.compare_snapshots("one", "two")["groups"]
+    assert a["rows"] == {"before": 1, "after": 1, "added": 0, "removed": 0, "changed": 0}
+    assert (a["partitions"], a["shift"]) == ([], {})
+
+
+def test_an_upsert_is_a_change_and_nan_equals_nan(store: FeatureStore) -> None:
+    store.register_feature_group(pushed("n", Feature("x", "float64")))
+    store.write_features([row("u", 0, x=float("nan")), row("v", 0, x=1.0)], "n")
+    store.create_snapshot("n", "one")
+    store.write_features([row("v", 0, x=None)], "n", mode="upsert")
+    store.create_snapshot("n", "two")
+    (n,) = store.compare_snapshots("one", "two")["groups"]
+    assert n["rows"] == {"before": 2, "after": 2, "added": 0, "removed": 0, "changed": 1}
+
+
+# The end of a snapshot
+
+
+def test_a_deleted_snapshot_is_gone_and_written_down(spending: FeatureStore) -> None:
+    spending.create_snapshot("a", "s")
+    spending.delete_snapshot("s", deleted_by="ann")
+    with pytest.raises(SnapshotNotFound, match="No snapshot is named 's'"):
+        spending.read_features("a", as_of="s")
+    last = list(spending.audit.entries())[-1]
+    assert (last.action, last.subject, last.actor) == ("delete", "snapshot s", "ann")
+    with pytest.raises(SnapshotNotFound):
+        spending.delete_snapshot("s")
+    spending.create_snapshot("a", "s")  # the name is free again
+
+
+def test_a_held_snapshot_stays_and_so_does_one_of_a_held_group(spending: FeatureStore) -> None:
+    spending.create_snapshot("both", "s")
+    spending.hold("snapshot", "s", "case 7")
+    spending.hold("group", "b", "case 8")
+    told = (
+        r"legal hold on group 'b' \(case 8\); the legal hold on snapshot 's' \(case 7\)\. It stays"
+    )
+    with pytest.raises(SnapshotNeeded, match=told):
+        spending.delete_snapshot("s")
+    assert [each.name for each in spending.list_snapshots()] == ["s"]
+    with pytest.raises(SnapshotNotFound):
+        spending.hold("snapshot", "t", "case 9")
+
+
+def test_what_retention_removes_meanwhile_is_not_pinned(spending: FeatureStore) -> None:
+    group, table = spending.applied.group("a"), spending.table(spending.applied.group("a"))
+    seen: list[int] = []
+
+    def describe(_group: FeatureGroup, _partitions: Sequence[str]) -> dict[str, object]:
+        seen.append(table.version())
+        if len(seen) == 1:  # retention is faster
+            correct(spending, 2)
+            spending.removals.raise_floor("a", 1, table.version())
+        return {}
+
+    spending.snapshots.create(About("s"), [(group, table)], describe)
+    (pin,) = spending.snapshots.pins.of("s")
+    assert pin.table_version == seen[-1] == seen[0] + 1

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from feature_store_assets.cli.archive import export, import_
 from feature_store_assets.cli.catalogue import list_, search, show
+from feature_store_assets.cli.keeping import compact, hold, retain, snapshot
 from feature_store_assets.cli.lifecycle import audit, history, plan, stage
 from feature_store_assets.cli.lineage import impact, lineage
 from feature_store_assets.cli.output import examples
@@ -16,6 +18,7 @@ from feature_store_assets.cli.project import init
 from feature_store_assets.cli.quarantine import quarantine
 from feature_store_assets.cli.reading import online, read
 from feature_store_assets.cli.rebuilding import rebuild
+from feature_store_assets.cli.registry import registry, usage
 from feature_store_assets.cli.running import apply, materialize
 from feature_store_assets.cli.serving import serve
 from feature_store_assets.cli.statistics import report, stats
@@ -38,8 +41,12 @@ class _Commands(click.Group):
     commands=[
         apply,
         audit,
+        compact,
+        export,
         history,
+        hold,
         impact,
+        import_,
         init,
         lineage,
         list_,
@@ -49,13 +56,17 @@ class _Commands(click.Group):
         quarantine,
         read,
         rebuild,
+        registry,
         report,
+        retain,
         search,
         serve,
         show,
+        snapshot,
         stage,
         stats,
         token,
+        usage,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(

@@ -13,7 +13,6 @@ from feature_store_assets.cli.output import (
     print_table,
     tell,
 )
-from feature_store_assets.registry.search import Filters
 
 _KINDS = ("groups", "views", "features", "snapshots", "training-sets")
 
@@ -112,9 +111,14 @@ def _short(value: Any) -> Any:
 @click.option("--type", "dtype", help="Features of this type.")
 @click.option("--entity", help="About this entity.")
 @click.option("--stage", type=click.Choice(["draft", "active", "deprecated", "retired"]))
+@click.option(
+    "--freshness",
+    type=click.Choice(["fresh", "stale", "unknown"]),
+    help="Whether the group's newest event is as young as it promises.",
+)
 @click.option("--limit", default=20, show_default=True)
 @as_json
-def search(words: tuple[str, ...], *, limit: int, as_json: bool, **filters: str | None) -> None:
+def search(words: tuple[str, ...], *, limit: int, as_json: bool, **filters: Any) -> None:
     """Find groups, features and views.
 
     All WORDS must fit; the best hits come first.
@@ -122,9 +126,9 @@ def search(words: tuple[str, ...], *, limit: int, as_json: bool, **filters: str 
     if not words and not any(filters.values()):
         raise click.UsageError("Give words to search for, or a filter: see --help.")
     with fs.FeatureStore.from_env() as store:
-        hits = store.search(" ".join(words), Filters(**filters))[:limit]
+        hits = store.search(" ".join(words), fs.Filters(**filters), limit=limit)
     print_rows(
-        ["kind", "name", "stage", "description"],
-        [[hit.kind, hit.name, hit.stage, hit.description] for hit in hits],
+        ["kind", "name", "stage", "freshness", "description"],
+        [[hit.kind, hit.name, hit.stage, hit.freshness, hit.description] for hit in hits],
         as_json=as_json,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import as_json, examples, print_json, print_rows, tell
+from feature_store_assets.cli.output import as_json, examples, print_rows, say, tell
 
 _checkpoint = click.Path(dir_okay=False, path_type=Path)
 
@@ -70,9 +70,7 @@ def stage(name: str, stage: Any, successor: str, *, as_json: bool) -> None:
     """
     with fs.FeatureStore.from_env() as store:
         moved = store.set_stage(name, stage, successor=successor)
-    if as_json:
-        print_json(vars(moved))
-    tell(moved.notice)
+    say(moved.notice, vars(moved), as_json=as_json)
 
 
 @click.command(epilog=examples("feature-store history customer_spending"))
@@ -129,14 +127,16 @@ def _words(detail: Any) -> str:
 
 @audit.command(epilog=examples("feature-store audit checkpoint /elsewhere/audit.json"))
 @click.argument("path", type=_checkpoint)
-def checkpoint(path: Path) -> None:
+@as_json
+def checkpoint(path: Path, *, as_json: bool) -> None:
     """Write where the log ends to PATH.
 
     Keep that file where nobody who can write to the registry can reach it.
     """
     with fs.FeatureStore.from_env() as store:
         entry = store.audit.checkpoint(path)
-    tell(f"The log ends with entry {entry.sequence}; {path} says so.")
+    answer = {"sequence": entry.sequence, "path": str(path)}
+    say(f"The log ends with entry {entry.sequence}; {path} says so.", answer, as_json=as_json)
 
 
 @audit.command(epilog=examples("feature-store audit verify"))
@@ -145,8 +145,9 @@ def checkpoint(path: Path) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Written by `audit checkpoint`: shows whether the end was cut off, too.",
 )
-def verify(checkpoint: Path | None) -> None:
+@as_json
+def verify(checkpoint: Path | None, *, as_json: bool) -> None:
     """Check that no entry was edited, removed or moved."""
     with fs.FeatureStore.from_env() as store:
         count = store.audit.verify(checkpoint)
-    tell(f"{count} entries, all as they were written.")
+    say(f"{count} entries, all as they were written.", {"entries": count}, as_json=as_json)

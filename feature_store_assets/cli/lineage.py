@@ -1,13 +1,12 @@
 """`lineage` and `impact`: what a feature comes from, and what a change touches."""
 
-import json
 from importlib import import_module
 from typing import Any
 
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import examples, print_table, tell
+from feature_store_assets.cli.output import as_json, examples, print_json, print_table, tell
 
 _CHANGES = ["schema_change", "rename", "type_change", "removal", "delay", "values"]
 _HITS = ("features", "views", "snapshots", "training_sets", "models", "endpoints")
@@ -32,11 +31,12 @@ _HITS = ("features", "views", "snapshots", "training_sets", "models", "endpoints
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "mermaid", "dot", "json"]),
+    type=click.Choice(["text", "mermaid", "dot"]),
     default="text",
     show_default=True,
 )
-def lineage(feature: str, direction: Any, depth: int | None, form: str) -> None:
+@as_json
+def lineage(feature: str, direction: Any, depth: int | None, form: str, *, as_json: bool) -> None:
     """Show what FEATURE, or a source column such as orders.amount, comes from and feeds.
 
     Read from the definitions that workspace.yaml or FEATURE_STORE_DEFINITIONS names, else from
@@ -49,8 +49,8 @@ def lineage(feature: str, direction: Any, depth: int | None, form: str) -> None:
             click.echo(getattr(exports, form)(part))
             return
         found = store.get_feature_lineage(feature, direction, depth)
-    if form == "json":
-        click.echo(json.dumps(found, indent=2))
+    if as_json:
+        print_json(found)
         return
     rows = [
         [-each["depth"] if side == "upstream" else each["depth"], each["kind"], each["id"],
@@ -72,13 +72,13 @@ def lineage(feature: str, direction: Any, depth: int | None, form: str) -> None:
 )
 @click.argument("subject", metavar="FEATURE_OR_SOURCE_COLUMN")
 @click.option("--change", type=click.Choice(_CHANGES), default="schema_change", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
-def impact(subject: str, change: Any, as_json: bool) -> None:
+@as_json
+def impact(subject: str, change: Any, *, as_json: bool) -> None:
     """Show which features, views, snapshots, training sets, models and endpoints depend on it."""
     with fs.FeatureStore.from_env() as store:
         found = store.analyze_impact(subject, change)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
         return
     rows = [
         [plural.removesuffix("s").replace("_", " "), hit["id"], hit["effect"],

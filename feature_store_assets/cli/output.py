@@ -1,9 +1,9 @@
 """What people see: the examples of a help page, tables, CSV, and how it goes."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,6 +25,13 @@ def tell(text: str) -> None:
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
+def say(text: str, answer: Any, *, as_json: bool) -> None:
+    """Say what was done; for machines print it as JSON, too."""
+    tell(text)
+    if as_json:
+        print_json(answer)
+
+
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
     """Print rows as a table, or as a JSON list of objects."""
     if as_json:
@@ -34,8 +41,25 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json
 
 
 def print_json(answer: Any) -> None:
-    """Print an answer as JSON; what JSON lacks is written as text."""
-    click.echo(json.dumps(answer, indent=2, default=str, ensure_ascii=False))
+    """Print an answer as JSON."""
+    click.echo(json_text(answer), nl=False)
+
+
+def json_text(answer: Any) -> str:
+    """Return JSON; times in ISO form, what else JSON lacks as text, NaN as null."""
+    return json.dumps(_plain(answer), indent=2, default=_text, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -60,10 +84,6 @@ def _shown(value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-# Dates and times in JSON.
-iso = methodcaller("isoformat")
-
-
 def csv_text(rows: "pl.DataFrame") -> str:
     """Return CSV, times in ISO form; a list is written as JSON, for which CSV has no form."""
     import polars as pl
@@ -71,7 +91,7 @@ def csv_text(rows: "pl.DataFrame") -> str:
     lists = [
         pl.Series(
             column.name,
-            [None if each is None else json.dumps(list(each), default=iso) for each in column],
+            [None if each is None else json.dumps(list(each), default=_text) for each in column],
             pl.String,
         )
         for column in rows

@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import csv_text, examples, print_table, tell
+from feature_store_assets.cli.output import (
+    as_json,
+    csv_text,
+    examples,
+    print_json,
+    print_rows,
+    say,
+    tell,
+)
 
 
 @click.group(
@@ -26,13 +34,14 @@ def quarantine() -> None:
 
 @quarantine.command("list", epilog=examples("feature-store quarantine list customer_spending"))
 @click.argument("group", required=False)
-def list_(group: str | None) -> None:
+@as_json
+def list_(group: str | None, *, as_json: bool) -> None:
     """Show what lies in quarantine, of GROUP or of all."""
     with fs.FeatureStore.from_env() as store:
         if group is not None:
             store.applied.group(group)
         entries = store.review.quarantine.entries(group)
-    print_table(
+    print_rows(
         ["group", "partition", "rejected", "rows", "run", "reasons"],
         [
             [
@@ -41,10 +50,11 @@ def list_(group: str | None) -> None:
                 f"{entry.rejected_at:%Y-%m-%d %H:%M}",
                 entry.rows,
                 entry.run_id,
-                "; ".join(entry.reasons),
+                list(entry.reasons) if as_json else "; ".join(entry.reasons),
             ]
             for entry in entries
         ],
+        as_json=as_json,
     )
 
 
@@ -54,7 +64,8 @@ def list_(group: str | None) -> None:
 @click.argument("group")
 @click.argument("partition")
 @click.option("--limit", default=20, show_default=True, help="At most so many rows at fault.")
-def show(group: str, partition: str, limit: int) -> None:
+@as_json
+def show(group: str, partition: str, limit: int, *, as_json: bool) -> None:
     """Print the rows at fault of PARTITION, as CSV.
 
     They are those of what was rejected last. Personal features are masked as they are declared.
@@ -63,6 +74,9 @@ def show(group: str, partition: str, limit: int) -> None:
         declared = store.applied.group(group)
         entry = store.review.quarantine.newest(group, partition, version=declared.version)
         rows = store.review.shown(declared, entry, limit)
+    if as_json:
+        print_json({"reasons": list(entry.reasons), "rows": rows.to_dicts()})
+        return
     for reason in entry.reasons:
         tell(reason)
     click.echo(csv_text(rows), nl=False)
@@ -71,7 +85,8 @@ def show(group: str, partition: str, limit: int) -> None:
 @quarantine.command(epilog=examples("feature-store quarantine release spending 2024-01-31"))
 @click.argument("group")
 @click.argument("partition")
-def release(group: str, partition: str) -> None:
+@as_json
+def release(group: str, partition: str, *, as_json: bool) -> None:
     """Store PARTITION of GROUP, if it passes now.
 
     It is judged again by what is expected now. For rows that were right after all: change what the
@@ -85,4 +100,8 @@ def release(group: str, partition: str) -> None:
         declared = store.applied.group(group)
         if declared.online:
             store.publish(declared, [partition])
-    tell(f"Released {partition} of {group}: {rows} row(s) are stored, at version {done.version}.")
+    say(
+        f"Released {partition} of {group}: {rows} row(s) are stored, at version {done.version}.",
+        {"group": group, "partition": partition, "rows": rows, "table_version": done.version},
+        as_json=as_json,
+    )

@@ -1,6 +1,5 @@
 """What reads: `read` from the offline store, `online` from the online store."""
 
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -8,9 +7,18 @@ import click
 
 import feature_store_assets as fs
 from feature_store_assets.cli.entities import key_types, read_entity
-from feature_store_assets.cli.output import csv_text, examples, iso, print_table, tell
+from feature_store_assets.cli.output import (
+    as_json,
+    csv_text,
+    examples,
+    json_text,
+    print_json,
+    print_table,
+    tell,
+)
 
 _ROWS_SHOWN = 20
+_FILES = ("csv", "json", "parquet")
 
 
 def _instant(text: str) -> datetime:
@@ -65,10 +73,11 @@ _features = click.option(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "parquet"]),
+    type=click.Choice(["table", "csv", "json", "parquet"]),
     help="[default: by the ending of --out, else table]",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@as_json
 def read(
     group: str,
     *,
@@ -80,12 +89,13 @@ def read(
     limit: int | None,
     form: str | None,
     out: Path | None,
+    as_json: bool,
 ) -> None:
     """Read stored rows of a group: keys, event time, features."""
     ending = "" if out is None else out.suffix.removeprefix(".")
-    form = form or (ending if ending in ("csv", "parquet") else "table")
+    form = "json" if as_json else form or (ending if ending in _FILES else "table")
     if form == "table" and out is not None:
-        raise click.UsageError("A table is for the screen: with --out give --format csv|parquet.")
+        raise click.UsageError("A table is for the screen: with --out give --format, too.")
     if form == "parquet" and out is None:
         raise click.UsageError("Parquet is not for the screen: give --out PATH.")
     shown = limit or _ROWS_SHOWN
@@ -103,13 +113,13 @@ def read(
         print_table(rows.columns, rows.head(shown).rows())
         more = " There are more: see --limit." if len(rows) > shown else ""
         tell(f"{min(len(rows), shown)} row(s).{more}")
-    elif out is None:
-        click.echo(csv_text(rows), nl=False)
+        return
+    if form == "parquet" and out is not None:
+        rows.write_parquet(out)
     else:
-        if form == "csv":
-            out.write_text(csv_text(rows), "utf-8")
-        else:
-            rows.write_parquet(out)
+        text = csv_text(rows) if form == "csv" else json_text(rows.to_dicts())
+        click.echo(text, nl=False) if out is None else out.write_text(text, "utf-8")
+    if out is not None:
         tell(f"{len(rows)} row(s) in {out}")
 
 
@@ -127,7 +137,7 @@ def read(
     "--at", type=_instant, metavar="TIME", help="Count ages from this instant instead of now."
 )
 @click.option("--status", is_flag=True, help="Show present, missing or expired, and event times.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: a list, in the order asked.")
+@as_json
 def online(
     name: str,
     entities: tuple[str, ...],
@@ -148,7 +158,7 @@ def online(
         found = store.get_online_features(name, asked, features, at=at, include_status=True)
     if as_json:
         answers = [{"entity": key, **row} for key, row in zip(asked, found, strict=True)]
-        click.echo(json.dumps(answers, default=iso, indent=2))
+        print_json(answers)
         return
     about = ["status", "event_timestamp"] if status else []
     print_table(

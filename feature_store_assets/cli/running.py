@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import examples, print_table, tell
+from feature_store_assets.cli.output import as_json, examples, print_json, print_rows, tell
 
 _module = click.option("-m", "--module", help="Module that holds the Dagster definitions.")
 _file = click.option(
@@ -24,7 +24,8 @@ _file = click.option(
 )
 @_module
 @_file
-def apply(module: str | None, file: Path | None) -> None:
+@as_json
+def apply(module: str | None, file: Path | None, *, as_json: bool) -> None:
     """Make the declared groups and views known to the store.
 
     Tables are created, or extended by added features. A change that stored rows cannot follow is
@@ -34,9 +35,10 @@ def apply(module: str | None, file: Path | None) -> None:
     with fs.FeatureStore.from_env() as store:
         changes = store.apply(*declared)
         where = store.config.root
-    print_table(
+    print_rows(
         ["change", "kind", "name", "version"],
         [[change.action, change.kind, change.name, change.version] for change in changes],
+        as_json=as_json,
     )
     counts = [
         f"{number} {action}"
@@ -66,6 +68,7 @@ def apply(module: str | None, file: Path | None) -> None:
 )
 @_module
 @_file
+@as_json
 def materialize(
     groups: tuple[str, ...],
     *,
@@ -76,19 +79,24 @@ def materialize(
     with_online: bool,
     module: str | None,
     file: Path | None,
+    as_json: bool,
 ) -> None:
     """Compute groups, or the source assets that they read, in a Dagster run.
 
     A range is one run, or one after the other where assets need that. Groups without partitions
     take no partition options. The Dagster UI shows the run where DAGSTER_HOME is set, or the
-    folder has a .dagster_home.
+    folder has a .dagster_home. What the runs themselves print goes to standard error with --json.
     """
     if sum((partition is not None, first is not None or last is not None, every)) > 1:
         raise click.UsageError("Give --partition, or --from and --to, or --all.")
     launch = _launch()
     asked = launch.Asked(partition or first, partition or last, every)
     runs = launch.plan(groups, asked, with_online=with_online, module=module, file=file)
-    sys.exit(launch.execute(runs, tell, module, file))
+    code = launch.execute(runs, tell, module, file, apart=as_json)
+    done = {"runs": [str(run) for run in runs], "succeeded": code == 0}
+    if as_json:
+        print_json(done)
+    sys.exit(code)
 
 
 def _launch() -> Any:

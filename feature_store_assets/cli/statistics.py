@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import examples, print_table, tell
+from feature_store_assets.cli.output import as_json, examples, print_rows, say
 from feature_store_assets.errors import DataError
 
 _first = click.option("--from", "first", metavar="KEY", help="First partition.")
@@ -40,7 +40,10 @@ _COLUMNS = (
 @click.option("--feature", "features", multiple=True, metavar="F", help="May be repeated.")
 @_first
 @_last
-def stats(group: str, features: tuple[str, ...], first: str | None, last: str | None) -> None:
+@as_json
+def stats(
+    group: str, features: tuple[str, ...], first: str | None, last: str | None, *, as_json: bool
+) -> None:
     """Show the statistics of GROUP by partition and feature, as they were committed.
 
     Of personal features values are only counted.
@@ -56,7 +59,7 @@ def stats(group: str, features: tuple[str, ...], first: str | None, last: str | 
             f"There are no statistics of '{group}' here. They are kept as partitions are "
             f"materialized; `feature-store report {group}` makes those of stored ones."
         )
-    print_table(
+    print_rows(
         _COLUMNS,
         [
             [key, name, *_numbers(profiles[name])]
@@ -64,6 +67,7 @@ def stats(group: str, features: tuple[str, ...], first: str | None, last: str | 
             for name in names
             if name in profiles
         ],
+        as_json=as_json,
     )
 
 
@@ -95,7 +99,10 @@ def _numbers(profile: Any) -> list[Any]:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write to this file.  [default: GROUP.html]",
 )
-def report(group: str, first: str | None, last: str | None, out: Path | None) -> None:
+@as_json
+def report(
+    group: str, first: str | None, last: str | None, out: Path | None, *, as_json: bool
+) -> None:
     """Judge the stored partitions of GROUP by what it expects now, as one page of HTML.
 
     Nothing is rewritten; their statistics are brought up to date.
@@ -117,4 +124,8 @@ def report(group: str, first: str | None, last: str | None, out: Path | None) ->
     )
     out = out or Path(f"{group}.html")
     out.write_text(page, "utf-8")
-    tell(f"{len(judged.keys)} partition(s), {len(judged.rejected)} at fault: see {out}.")
+    say(
+        f"{len(judged.keys)} partition(s), {len(judged.rejected)} at fault: see {out}.",
+        {"partitions": list(judged.keys), "at_fault": list(judged.rejected), "page": str(out)},
+        as_json=as_json,
+    )

@@ -3,7 +3,7 @@
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import examples, print_table, tell
+from feature_store_assets.cli.output import as_json, examples, print_json, print_rows, say, tell
 
 
 @click.group(
@@ -24,14 +24,18 @@ def token() -> None:
 
 @token.command(epilog=examples("feature-store token create recommender > recommender.token"))
 @click.argument("name")
-def create(name: str) -> None:
+@as_json
+def create(name: str, *, as_json: bool) -> None:
     """Make a token for NAME and print it, this once.
 
     The registry keeps only its digest, from which nobody can tell the token.
     """
     with fs.FeatureStore.from_env() as store:
         secret = store.tokens.create(name)
-    click.echo(secret)
+    if as_json:
+        print_json({"name": name, "token": secret})
+    else:
+        click.echo(secret)
     tell(
         f"This is the token of '{name}'. It is shown only now: keep it where '{name}' finds it, "
         f"which sends it as `Authorization: Bearer <token>`."
@@ -39,20 +43,23 @@ def create(name: str) -> None:
 
 
 @token.command("list", epilog=examples("feature-store token list"))
-def list_() -> None:
+@as_json
+def list_(*, as_json: bool) -> None:
     """Show who has a token, and since when."""
     with fs.FeatureStore.from_env() as store:
         tokens = store.tokens.names()
-    print_table(["name", "created"], [[each.name, each.created_at] for each in tokens])
+    rows = [[each.name, each.created_at.isoformat(timespec="seconds")] for each in tokens]
+    print_rows(["name", "created"], rows, as_json=as_json)
 
 
 @token.command(epilog=examples("feature-store token revoke recommender"))
 @click.argument("name")
-def revoke(name: str) -> None:
+@as_json
+def revoke(name: str, *, as_json: bool) -> None:
     """Take the token of NAME back."""
     with fs.FeatureStore.from_env() as store:
         store.tokens.revoke(name)
         left = store.tokens.names() or store.config.api_tokens
-    tell(f"The token of '{name}' no longer counts.")
+    say(f"The token of '{name}' no longer counts.", {"revoked": name}, as_json=as_json)
     if not left:
         tell("It was the last: a server that is started now asks nobody for a token.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from feature_store_assets.config import FeatureStoreConfig
     from feature_store_assets.registry.database import Database
     from feature_store_assets.registry.models import Model
+
+_log = logging.getLogger(__name__)
 
 Direction = Literal["upstream", "downstream", "both"]
 _DIRECTIONS = ("upstream", "downstream", "both")
@@ -63,7 +65,9 @@ class Lineage:
         state = self._state()
         if self._graph is None or self._graph[0] != state:
             location = self._location()
-            traced = None if location is None else _tracing().trace(*location, self._home())
+            traced = (
+                None if location is None else _tracing().trace(*location, self._config.dagster_home)
+            )
             self._graph = state, build(self._recorded(), traced)
         return self._graph[1]
 
@@ -93,11 +97,7 @@ class Lineage:
     def _recorded(self) -> Recorded:
         for recorded in self._training_sets.all():
             if recorded.name not in self._learnt:  # training sets never change
-                try:
-                    features = self._features(recorded.name)
-                except FeatureStoreError:
-                    features = self._pinned(recorded.name)
-                learnt = Learnt(recorded.name, recorded.created_by, features)
+                learnt = self._learnt_by(recorded.name, recorded.created_by)
                 self._learnt[recorded.name] = learnt
         return Recorded(
             tuple(self._applied.groups()),
@@ -107,13 +107,20 @@ class Lineage:
             tuple(self.models.all()),
         )
 
+    def _learnt_by(self, name: str, created_by: str) -> Learnt:
+        try:
+            snapshot = self._manifest(name).get("snapshot")
+            return Learnt(name, created_by, self._features(name), snapshot)
+        except FeatureStoreError:
+            return Learnt(name, created_by, self._pinned(name))
+
     def _features(self, training_set: str) -> tuple[str, ...]:
         manifest = self._manifest(training_set)
         return tuple(features_of(FeatureView.from_json(manifest["view"])))
 
     def _pinned(self, training_set: str) -> tuple[str, ...]:
         """Return all that a training set may hold whose files are gone."""
-        held = [pin for pin in self._pins.all() if pin.snapshot == f"training-set:{training_set}"]
+        held = [pin for pin in self._pins.all() if pin.training_set == training_set]
         groups = [self._applied.find(pin.feature_group, pin.group_version) for pin in held]
         return tuple(
             f"{group.name}.{name}" for group in groups if group for name in group.feature_names
@@ -125,19 +132,32 @@ class Lineage:
         """Record a model, and report it to the Dagster instance, if there is one."""
         if not self._config.enable_lineage:
             return model
-        home = self._home()
-        if self.models.add(model) and home is not None:
-            import_module("feature_store_assets.orchestration.recording").report(home, model)
+        if self.models.add(model):
+            self.tell("model", model)
         return self.models.get(model.name)
+
+    def tell(self, what: str, *given: object) -> None:
+        """Let Dagster hear of what was done, where there is an instance.
+
+        It was done all the same if Dagster cannot be told: that is only logged.
+
+        Parameters
+        ----------
+        what, given
+            A function of `orchestration.recording`, and what it takes beside the instance.
+        """
+        home = self._config.dagster_home
+        if home is None or not self._config.enable_lineage:
+            return
+        try:
+            import_module("feature_store_assets.orchestration.recording").tell(home, what, *given)
+        except Exception:  # noqa: BLE001 - whatever Dagster's storage raises
+            _log.exception("The Dagster instance in %s could not be told.", home)
 
     def learnt(self, training_set: str) -> tuple[str, tuple[str, ...]]:
         """Return what a training set was made from, and the ids of its features."""
         view = self._training_sets.get(training_set).view
         return view, self._features(training_set)
-
-    def _home(self) -> Path | None:
-        home = Path(os.environ.get("DAGSTER_HOME") or self._config.project / ".dagster_home")
-        return home if home.is_dir() else None
 
     # Answers
 
@@ -185,7 +205,7 @@ class Lineage:
         """Answer `root_cause`."""
         graph = self.graph()
         start = graph.find(feature_id, ["feature"])
-        home, location = self._home(), self._location()
+        home, location = self._config.dagster_home, self._location()
         if location is None:
             raise DagsterUnavailable("code location", "Name it in FEATURE_STORE_DEFINITIONS.")
         if home is None:
@@ -244,7 +264,7 @@ class Lineage:
             for each in self.models.all()
             if Node("model", each.name) in after
         ]
-        home = self._home()
+        home = self._config.dagster_home
         if home is not None and self._config.enable_lineage:
             events += _tracing().events(home, start.id, limit)
         events.sort(key=lambda event: (event["at"], event["event"], event["name"]))

@@ -61,11 +61,12 @@ class Traced:
 
 @dataclass(frozen=True)
 class Learnt:
-    """A training set, with the ids of the features in it."""
+    """A training set: the ids of its features, and the snapshot that it was read from."""
 
     name: str
     created_by: str
     features: tuple[str, ...]
+    snapshot: str | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,8 @@ class _Builder:
             for feature in learnt.features:
                 table, _, name = feature.rpartition(".")
                 self._edge(self._feature(table, name), node, "recorded")
+            if learnt.snapshot is not None:
+                self._edge(self._node("snapshot", learnt.snapshot), node, "recorded")
         for model in self._recorded.models:
             node = self._node("model", model.name, model.owners)
             self._edge(self._node("training_set", model.training_set), node, "recorded")

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from feature_store_assets.errors import BreakingChange, SchemaMismatch
-from feature_store_assets.offline.log import Commit, DeltaLog, Dropped
+from feature_store_assets.offline.log import Commit, DeltaLog, Freed
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
 from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from pathlib import Path
 
     import polars as pl
+
+    from feature_store_assets.offline.log import Removed
+
+_Answer = TypeVar("_Answer")
+# How often a read is begun again because its files went away.
+_READS = 5
 
 
 class OfflineTable:
@@ -31,12 +40,23 @@ class OfflineTable:
         Its columns as declared. Undeclared key types are taken from the stored table.
     compression
         Parquet codec of new files.
+    removed
+        Returns which partitions may be missing from a version, because retention removed them.
     """
 
-    def __init__(self, path: Path, schema: TableSchema, *, compression: str = "zstd") -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: TableSchema,
+        *,
+        compression: str = "zstd",
+        removed: Removed = lambda _: (),
+    ) -> None:
         self.path = path
         self._declared = schema
-        self._log = DeltaLog(path, schema.owner, schema.timestamp, compression=compression)
+        self._log = DeltaLog(
+            path, schema.owner, schema.timestamp, compression=compression, removed=removed
+        )
 
     # Shape
 
@@ -125,6 +145,10 @@ class OfflineTable:
         """Return the version that was newest at an instant, by our own record of commits."""
         return self._log.version_at(moment)
 
+    def version_before(self, age: timedelta) -> int:
+        """Return the version that was newest so long ago."""
+        return self.version_at(datetime.now(UTC) - age)
+
     def files(
         self,
         *,
@@ -146,6 +170,11 @@ class OfflineTable:
     def partitions(self, version: int | None = None) -> list[str]:
         """Return the partitions that hold rows."""
         return sorted({file.partition for file in self.files(version=version)})
+
+    def newest_event(self) -> datetime | None:
+        """Return the newest event time, to the millisecond; None without rows."""
+        lasts = [file.last for file in self.files() if file.last is not None]
+        return max(lasts, default=None)
 
     def size(self) -> int:
         """Return the bytes that the newest version's files take."""
@@ -274,6 +303,7 @@ class OfflineTable:
         until: datetime,
         partitions: Sequence[str] | None = None,
         keys: pa.Table | None = None,
+        columns: Sequence[str] | None = None,
     ) -> pa.Table:
         """Read the newest row of each entity: greatest event, then created timestamp.
 
@@ -285,6 +315,8 @@ class OfflineTable:
             Rows with a later event time do not count.
         keys
             Only these entities.
+        columns
+            Which features; all by default.
 
         Returns
         -------
@@ -304,8 +336,29 @@ class OfflineTable:
             index.sort(*order, "__row").unique(self.keys, keep="last").select("__row").collect()
         )
         rows = winners["__row"].sort()
-        found = gather(files, rows, types)
+        features = [name for name, _ in self.features] if columns is None else columns
+        wanted = [*self.keys, *order, *features]
+        found = gather(files, rows, {name: types[name] for name in wanted})
         return self.arrow(found.with_columns(partitions_of(files, rows)))
+
+    def steady(self, read: Callable[[], _Answer], version: int | None = None) -> _Answer:
+        """Read again if files went away meanwhile, because retention removed partitions.
+
+        Parameters
+        ----------
+        read
+            Reads the newest version.
+        version
+            None; a version that was asked for holds what it holds.
+        """
+        for _ in range(_READS):
+            before = self.version()
+            try:
+                return read()
+            except OSError:
+                if version is not None or self.version() == before:
+                    raise
+        return read()
 
     def arrow(self, frame: pl.DataFrame) -> pa.Table:
         """Return columns of the table as Arrow, typed as they are declared."""
@@ -354,6 +407,46 @@ class OfflineTable:
             metadata=metadata,
         )
 
+    def rewrite(
+        self,
+        prepare: Callable[[int], pa.Table],
+        partitions: Sequence[str],
+        *,
+        metadata: Mapping[str, str],
+    ) -> Commit:
+        """Replace whole partitions by what is made of a version of the table; one commit.
+
+        Parameters
+        ----------
+        prepare
+            Returns the rows, with their `partition`, given the version that they are written
+            upon; called again when another writer was faster. What it raises stops the write.
+        partitions
+            The partitions to replace.
+        metadata
+            Kept with the commit: `left_by` finds it.
+        """
+        return self._log.commit(
+            prepare, mode="overwrite", partitions=partitions, order=self._order, metadata=metadata
+        )
+
+    def left_by(self, metadata: Mapping[str, str]) -> set[str]:
+        """Return the partitions that hold just what commits with such metadata wrote."""
+        table = self._log.open()
+        wrote = set[str]()
+        for entry in [] if table is None else table.history():
+            if metadata.items() <= entry.items():
+                text = (self.path / "_delta_log" / f"{entry['version']:020d}.json").read_text()
+                lines = [json.loads(line) for line in text.splitlines()]
+                wrote |= {
+                    str(self.path / unquote(line["add"]["path"])) for line in lines if "add" in line
+                }
+        if not wrote:
+            return set()
+        files = self.files()
+        others = {file.partition for file in files if file.path not in wrote}
+        return {file.partition for file in files} - others
+
     def append(
         self,
         prepare: Callable[[int], pa.Table],
@@ -376,12 +469,33 @@ class OfflineTable:
 
     # Removing
 
-    def drop(
-        self, partitions: Sequence[str], *, keep_versions: Sequence[int], dry_run: bool
-    ) -> Dropped:
-        """Remove whole partitions and their files, but for files that a kept version needs."""
-        return self._log.drop(partitions, keep_versions=keep_versions, dry_run=dry_run)
+    def remove(self, partitions: Sequence[str]) -> int:
+        """Remove whole partitions, rewriting nothing; return the version without them."""
+        return self._log.remove(partitions)
 
-    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> int:
-        """Remove superseded files that no kept version needs; return how many."""
+    def free(self, partitions: Sequence[str], *, until: int, keep_versions: Sequence[int]) -> Freed:
+        """Remove from disk what partitions held before a version, and neither then nor later.
+
+        Parameters
+        ----------
+        until
+            That version.
+        keep_versions
+            Versions that snapshots pin: their files stay.
+        """
+        return self._log.free(partitions, until=until, keep_versions=keep_versions)
+
+    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
+        """Remove superseded files that no kept version needs, and what killed writers left."""
         return self._log.sweep(older_than=older_than, keep_versions=keep_versions, dry_run=dry_run)
+
+    def compact(self, partitions: Sequence[str]) -> Commit:
+        """Write each partition's rows into one file again, in order; one commit, equal rows.
+
+        What others append meanwhile stays beside it.
+        """
+
+        def prepare(version: int) -> pa.Table:
+            return self.rows(version=version, partitions=partitions, columns=list(self.columns))
+
+        return self._log.commit(prepare, mode="overwrite", partitions=partitions, order=self._order)

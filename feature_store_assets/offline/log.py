@@ -23,11 +23,15 @@ from feature_store_assets.offline.reading import DataFile
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from deltalake import DeltaTable
 
+    Removed = Callable[[int], Collection[str]]
+
 _ATTEMPTS = 20
+# A file that no commit named by then is one that no commit will name.
+_LONGEST_RUN = timedelta(days=7)
 # The log's statistics cut timestamps to milliseconds.
 _STATISTIC_STEP = timedelta(milliseconds=1)
 _COMMIT, _COMMITTED_AT = "feature_store.commit", "feature_store.committed_at"
@@ -52,13 +56,12 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """What a removal freed, or would free."""
+class Freed:
+    """What was removed from disk, or would be; `left` is what a listing still finds of it."""
 
-    partitions: tuple[str, ...]
-    rows: int
     files: int
     bytes: int
+    left: int = 0
 
 
 class DeltaLog:
@@ -74,15 +77,24 @@ class DeltaLog:
         The column whose statistics date the files, if there is one.
     compression
         Parquet codec of new files.
+    removed
+        Returns which partitions may be missing from a version, because retention removed them.
     """
 
     def __init__(
-        self, path: Path, owner: str, timestamp: str | None, *, compression: str = "zstd"
+        self,
+        path: Path,
+        owner: str,
+        timestamp: str | None,
+        *,
+        compression: str = "zstd",
+        removed: Removed = lambda _: (),
     ) -> None:
         self.path = path
         self._owner = owner
         self._timestamp = timestamp
         self._compression = compression
+        self._removed = removed
         self._lock = threading.RLock()
         self._table: DeltaTable | None = None
         self._held = False
@@ -160,15 +172,22 @@ class DeltaLog:
         Raises
         ------
         VersionExpired
-            Files of that version are gone.
+            Files of that version are gone, and not by retention.
         """
-        table = self.open(version)
         chosen = None if partitions is None else set(partitions)
-        found = [] if table is None else self._listed(table)
-        files = [file for file in found if chosen is None or file.partition in chosen]
-        if version is not None and not all(os.path.exists(file.path) for file in files):  # noqa: PTH110  # thousands of files
+        files = [
+            file for file in self._at_version(version) if chosen is None or file.partition in chosen
+        ]
+        if version is None:
+            return files
+        missing = {file.partition for file in files if not os.path.exists(file.path)}  # noqa: PTH110  # thousands of files
+        if missing and not missing <= set(self._removed(version)):
             raise VersionExpired(self._owner, version)
-        return files
+        return [file for file in files if file.partition not in missing]
+
+    def _at_version(self, version: int | None) -> list[DataFile]:
+        table = self.open(version)
+        return [] if table is None else self._listed(table)
 
     def _listed(self, table: DeltaTable) -> list[DataFile]:
         import polars as pl
@@ -299,54 +318,71 @@ class DeltaLog:
         self._fsync(version)
         return Commit(version, rows.num_rows, now)
 
-    def drop(
-        self, partitions: Sequence[str], *, keep_versions: Sequence[int], dry_run: bool
-    ) -> Dropped:
-        """Remove whole partitions, and their files from disk unless a kept version needs them.
+    def remove(self, partitions: Sequence[str]) -> int:
+        """Remove whole partitions in one commit that rewrites nothing; their files stay.
 
-        Parameters
-        ----------
-        partitions
-            Partition keys.
-        keep_versions
-            Versions that snapshots pin.
-        dry_run
-            Only say what would go.
+        Returns
+        -------
+        The table version without them.
         """
         from deltalake import CommitProperties
 
-        gone = sorted(set(partitions))
-        live = self.files(partitions=gone)
-        kept = {file.path for version in keep_versions for file in self.files(version=version)}
-        paths = [path for path in self.ever_in(gone) if str(path) not in kept]
-        freed = [(path, path.stat().st_size) for path in paths if path.exists()]
-        dropped = Dropped(
-            tuple(gone),
-            sum(file.rows for file in live),
-            len(freed),
-            sum(size for _, size in freed),
-        )
-        if dry_run:
-            return dropped
-        for attempt in self._attempts() if live else ():
+        for attempt in self._attempts():
             with attempt, self._lock:
                 table = self._opened()
-                noted = {_COMMITTED_AT: datetime.now(UTC).isoformat()}
-                table.delete(
-                    _among(gone), commit_properties=CommitProperties(custom_metadata=noted)
-                )
-                self._fsync(table.version())
-        for path, _ in freed:
+                if self.files(partitions=partitions):
+                    noted = {_COMMITTED_AT: datetime.now(UTC).isoformat()}
+                    table.delete(
+                        _among(sorted(set(partitions))),
+                        commit_properties=CommitProperties(custom_metadata=noted),
+                    )
+                    self._fsync(table.version())
+        return self._opened().version()
+
+    def free(self, partitions: Sequence[str], *, until: int, keep_versions: Sequence[int]) -> Freed:
+        """Remove from disk what partitions held before a version, and neither then nor later.
+
+        Parameters
+        ----------
+        until
+            That version.
+        keep_versions
+            Versions that snapshots pin: their files stay.
+        """
+        # What `until` itself holds was written after the removal: by a run that was faster.
+        kept = {
+            file.path for version in (*keep_versions, until) for file in self._at_version(version)
+        }
+        paths = self._ever_in(partitions, until)
+        going = [path for path in paths if str(path) not in kept and path.exists()]
+        size = sum(_size(path) for path in going)
+        for path in going:
             path.unlink(missing_ok=True)
-        return dropped
+        return Freed(len(going), size, sum(path.exists() for path in paths))
 
-    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> int:
-        """Remove superseded files that no kept version needs; return how many.
+    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
+        """Remove superseded files that no kept version needs, and what killed writers left.
 
-        Only files that the log has marked as removed go: files of writers at work are safe.
+        Safe beside writers: what the log marks as removed goes, and files that no commit names
+        once they are older than any run.
         """
         if not self.exists:
-            return 0
+            return Freed(0, 0)
+        stale = self._vacuum(older_than, keep_versions, dry_run=True)
+        lost = self._unnamed(max(older_than, _LONGEST_RUN))
+        sizes = [_size(self.path / unquote(name)) for name in stale] + [
+            _size(path) for path in lost
+        ]
+        if not dry_run:
+            if stale:
+                self._vacuum(older_than, keep_versions, dry_run=False)
+            for path in lost:
+                path.unlink(missing_ok=True)
+        return Freed(len(sizes), sum(sizes))
+
+    def _vacuum(
+        self, older_than: timedelta, keep_versions: Sequence[int], *, dry_run: bool
+    ) -> list[str]:
         for attempt in self._attempts():
             with attempt, self._lock:
                 removed = self._opened().vacuum(
@@ -356,17 +392,34 @@ class DeltaLog:
                     full=False,
                     keep_versions=list(keep_versions) or None,
                 )
-        return len(removed)
+        return removed
 
-    def ever_in(self, partitions: Sequence[str]) -> list[Path]:
-        """Every file that any commit ever added to the partitions."""
-        found = []
+    def _unnamed(self, age: timedelta) -> list[Path]:
+        """Data files that no commit ever named, older than an age."""
+        before = (datetime.now(UTC) - age).timestamp()
+        old = [path for path in self.path.rglob("*.parquet") if path.stat().st_mtime < before]
+        old = [path for path in old if "_delta_log" not in path.parts]
+        if not old:
+            return []
+        named = {str(path) for path, _ in self._added(None)}
+        return [path for path in old if str(path) not in named]
+
+    def _ever_in(self, partitions: Sequence[str], until: int) -> list[Path]:
+        """Every file that a commit up to a version added to the partitions."""
+        chosen = set(partitions)
+        return [path for path, partition in self._added(until) if partition in chosen]
+
+    def _added(self, until: int | None) -> Iterator[tuple[Path, str | None]]:
         for entry in sorted((self.path / "_delta_log").glob("*.json")):
+            if until is not None and int(entry.stem) > until:
+                return
             for line in entry.read_text().splitlines():
                 added = json.loads(line).get("add")
-                if added and added["partitionValues"].get(PARTITION) in partitions:
-                    found.append(self.path / unquote(added["path"]))
-        return found
+                if added:
+                    yield (
+                        self.path / unquote(added["path"]),
+                        added["partitionValues"].get(PARTITION),
+                    )
 
     # Under the commits
 
@@ -433,3 +486,10 @@ def _ordered(rows: pa.Table, stored: pa.Schema, order: Sequence[str]) -> pa.Tabl
 def _among(partitions: Sequence[str]) -> str:
     quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in partitions)
     return f"{PARTITION} IN ({quoted})"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -146,7 +146,7 @@ class Join:
     def table(self) -> pa.Table:
         """Return the spine's rows in their order with their own columns, then the features."""
         joined = self._spine.slice(0, len(self._spine))
-        moments = _moments(self._spine, self._timestamp)
+        moments = spine_times(self._spine, self._timestamp)
 
         def answer(lookup: Lookup) -> pa.Table:
             resolved = self._resolve(lookup, moments, advance)
@@ -168,7 +168,7 @@ class Join:
         """
         count = len(self._spine)
         rows = max(self._bounded(_PIECE_ROWS, self._row_bytes), -(-count // _MOST_PIECES))
-        moments = _moments(self._spine, self._timestamp)
+        moments = spine_times(self._spine, self._timestamp)
         with ExitStack() as stack:
             advance = stack.enter_context(self._progress())
             pool = stack.enter_context(ThreadPoolExecutor(self._parallel))
@@ -279,7 +279,8 @@ def _check_columns(spine: Spine, lookups: Sequence[Lookup], timestamp: str) -> N
             taken[shown] = f"'{each.table.owner}'"
 
 
-def _moments(spine: Spine, timestamp: str) -> pa.ChunkedArray[Any]:
+def spine_times(spine: Spine, timestamp: str) -> pa.ChunkedArray[Any]:
+    """Return the times of a spine, in microseconds and UTC."""
     kind = spine.schema.field(timestamp).type
     if pa.types.is_timestamp(kind) and kind.tz is None:
         raise NaiveTimestamps("the spine", timestamp)

@@ -131,6 +131,13 @@ class Quarantine:
             for path in folder.glob("*.parquet"):
                 path.unlink(missing_ok=True)
 
+    def forget(self, before: datetime, *, dry_run: bool) -> int:
+        """Remove what was rejected before an instant; return how many partitions that were."""
+        old = [entry for entry in self.entries() if entry.rejected_at < before]
+        for entry in () if dry_run else old:
+            entry.path.unlink(missing_ok=True)
+        return len(old)
+
 
 def _entry(path: Path) -> Rejected:
     import pyarrow.parquet as pq

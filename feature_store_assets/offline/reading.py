@@ -109,6 +109,28 @@ class Window:
         return frame if self.offset is None else frame.slice(self.offset, self.rows)
 
 
+def portions(rows: Mapping[str, int], most: int = 1_000_000) -> Iterator[list[str]]:
+    """Cut partitions into portions that fit into memory, in their order.
+
+    Parameters
+    ----------
+    rows
+        How many each has.
+    most
+        How many a portion may have; a larger partition is one by itself.
+    """
+    portion: list[str] = []
+    held = 0
+    for partition, count in rows.items():
+        if portion and held + count > most:
+            yield portion
+            portion, held = [], 0
+        portion.append(partition)
+        held += count
+    if portion:
+        yield portion
+
+
 def windows(files: Sequence[DataFile], rows: int, *, cut: int | None = None) -> list[Window]:
     """Cut a table's rows, in the files' order, into windows.
 

@@ -1,16 +1,17 @@
-"""Jobs for the Launchpad and for schedules: snapshots and retention."""
+"""Upkeep as jobs for the Launchpad and for schedules: snapshots, retention, compaction."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.errors import GroupNotFound
-from feature_store_assets.orchestration.partitioning import dagster_partitions
+from feature_store_assets.orchestration.recording import pinned
 from feature_store_assets.store import FeatureStore
+from feature_store_assets.upkeep.compaction import FILES
+from feature_store_assets.upkeep.retention import Retained
 
 OpenStore = Callable[[], FeatureStore]
 
@@ -25,6 +26,9 @@ class SnapshotConfig(dg.Config):
         default="", description="The snapshot's name; by default snapshot-<date and time>."
     )
     description: str = ""
+    tags: dict[str, str] = Field(
+        default={}, description="With a tag 'keep' it is kept for ever, whatever the settings say."
+    )
 
 
 class RetentionConfig(dg.Config):
@@ -32,6 +36,15 @@ class RetentionConfig(dg.Config):
 
     groups: list[str] = Field(default=[], description="Feature groups; all by default.")
     dry_run: bool = Field(default=True, description="Only say what would be removed.")
+
+
+class CompactionConfig(dg.Config):
+    """Which groups to compact."""
+
+    groups: list[str] = Field(default=[], description="Feature groups; all by default.")
+    at_least: int = Field(
+        default=FILES, description="How many small files a partition has to have."
+    )
 
 
 def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
@@ -42,21 +55,26 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
         name = config.name or f"snapshot-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
         with open_store() as store:
             filled = [group.name for group in store.groups() if store.table(group).exists]
-            store.create_snapshot(
+            made = store.pin(
                 config.features or filled,
                 name,
                 description=config.description,
                 created_by="snapshot_job",
+                tags=config.tags,
             )
-            pins = store.snapshots.pins.of(name)
-        for pin in pins:
-            context.log.info(f"{name}: {pin.feature_group} at version {pin.table_version}.")
+        for group in made["groups"]:
+            context.log.info(
+                f"{name}: {group['group']} at version {group['table_version']}, {group['rows']} "
+                f"rows in {len(group['files'])} files."
+            )
             context.log_event(
                 dg.AssetObservation(
-                    dg.AssetKey([pin.feature_group]),
-                    metadata={"snapshot": name, "table_version": pin.table_version},
+                    dg.AssetKey([group["group"]]),
+                    metadata={"snapshot": name, "table_version": group["table_version"]},
                 )
             )
+        for event in pinned(context.instance, made):
+            context.log_event(event)
 
     @dg.job(
         name="snapshot_job",
@@ -69,45 +87,26 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
     return job
 
 
-def retention_job(groups: Sequence[FeatureGroup], open_store: OpenStore) -> dg.JobDefinition:
-    """Return the job that removes what groups need not keep, offline and online."""
+def retention_job(open_store: OpenStore) -> dg.JobDefinition:
+    """Return the job that removes what need not be kept, offline and online."""
 
     @dg.op(name="retain")
     def retain(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
-        known = {group.name: group for group in groups}
-        for name in config.groups:
-            if name not in known:
-                raise GroupNotFound(name, known)
         with open_store() as store:
-            for name in config.groups or known:
-                now = datetime.now(UTC)
-                done = _retain(store, known[name], now, dry_run=config.dry_run)
-                expired = _expire(store, known[name], now, dry_run=config.dry_run)
-                if expired is not None:
-                    context.log.info(f"{name}: removed {expired} expired row(s) online.")
-                    context.log_event(
-                        dg.AssetObservation(
-                            dg.AssetKey([name]), metadata={"online_rows_expired": expired}
-                        )
-                    )
-                if done is None:
-                    context.log.info(f"{name} keeps everything.")
-                    continue
-                verb = "would remove" if config.dry_run else "removed"
-                context.log.info(
-                    f"{name}: {verb} {len(done['partitions'])} partition(s), {done['rows']} rows, "
-                    f"{done['files']} files, {done['bytes']} bytes."
-                )
-                context.log_event(
-                    dg.AssetObservation(
-                        dg.AssetKey([name]), metadata={"retention": dg.MetadataValue.json(done)}
-                    )
-                )
+            names = config.groups or [group.name for group in store.groups()]
+            if not config.groups:
+                outdated = store.forget_outdated(dry_run=config.dry_run)
+                context.log.info(f"{_verb(config)} by age: {asdict(outdated)}.")
+            for done in store.retain(names, dry_run=config.dry_run):
+                _tell(context, done)
+            for name in () if config.dry_run else names:
+                _expire(context, store, name)
 
     @dg.job(
         name="retention_job",
-        description="Remove partitions older than their group's retention, and online rows older "
-        "than its ttl by a day. A dry run by default, which does not count the latter.",
+        description="Remove partitions older than their group's retention, files that nothing "
+        "needs any more, and online rows older than their ttl by a day. A dry run by default, "
+        "which does not count the latter.",
         config=dg.RunConfig(ops={"retain": RetentionConfig()}),
     )
     def job() -> None:
@@ -116,60 +115,107 @@ def retention_job(groups: Sequence[FeatureGroup], open_store: OpenStore) -> dg.J
     return job
 
 
-def _retain(
-    store: FeatureStore, group: FeatureGroup, now: datetime, *, dry_run: bool
-) -> dict[str, Any] | None:
-    """Remove what one group need not keep; return what went, or None if it keeps all."""
-    days = store.config.retention_days
-    keep = group.retention or (timedelta(days=days) if days else None)
-    definition = dagster_partitions(group.partitions)
-    table = store.table(group)
-    if keep is None or not table.exists:
-        return None
-    if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
-        return None
-    old = [
-        key
-        for key in table.partitions()
-        if definition.time_window_for_partition_key(key).end < now - keep
+def _verb(config: RetentionConfig) -> str:
+    return "Would remove" if config.dry_run else "Removed"
+
+
+def _tell(context: dg.OpExecutionContext, done: Retained) -> None:
+    """Log what retention did to a group; a removed partition shows it, too."""
+    verb = "would remove" if done.dry_run else "removed"
+    held = f" A legal hold keeps it: {done.hold}." if done.hold else ""
+    context.log.info(
+        f"{done.feature_group}: {verb} {len(done.partitions)} partition(s), {done.rows} rows, "
+        f"{done.bytes} bytes; {done.files} file(s) of {done.bytes_freed} bytes from disk.{held}"
+    )
+    key = dg.AssetKey([done.feature_group])
+    report = {**asdict(done), "partitions": list(done.partitions)}
+    context.log_event(
+        dg.AssetObservation(key, metadata={"retention": dg.MetadataValue.json(report)})
+    )
+    # Dagster goes on to call these materialized: what is observed last says otherwise.
+    for partition in () if done.dry_run else done.partitions:
+        context.log_event(
+            dg.AssetObservation(
+                key,
+                partition=partition,
+                description="Outside retention: the rows were removed. Materialize it again to "
+                "have them.",
+                metadata={"retention": "removed"},
+            )
+        )
+
+
+def _expire(context: dg.OpExecutionContext, store: FeatureStore, name: str) -> None:
+    """Remove online rows that are served no more, and say how many."""
+    group = store.applied.group(name)
+    if group.online and group.ttl is not None:
+        expired = store.serving.expire(group, datetime.now(UTC))
+        context.log.info(f"{name}: removed {expired} expired row(s) online.")
+        context.log_event(
+            dg.AssetObservation(dg.AssetKey([name]), metadata={"online_rows_expired": expired})
+        )
+
+
+def compact_job(open_store: OpenStore) -> dg.JobDefinition:
+    """Return the job that writes many small files into one."""
+
+    @dg.op(name="compact")
+    def compact(context: dg.OpExecutionContext, config: CompactionConfig) -> None:
+        with open_store() as store:
+            done = store.compact(
+                config.groups or None, at_least=config.at_least, told=context.log.info
+            )
+        for each in done:
+            if each.partitions:
+                report: dict[str, Any] = {**asdict(each), "partitions": list(each.partitions)}
+                context.log_event(
+                    dg.AssetObservation(
+                        dg.AssetKey([each.feature_group]),
+                        metadata={"compaction": dg.MetadataValue.json(report)},
+                    )
+                )
+
+    @dg.job(
+        name="compact_job",
+        description="Write partitions that lie in many small files into one file each.",
+        config=dg.RunConfig(ops={"compact": CompactionConfig()}),
+    )
+    def job() -> None:
+        compact()
+
+    return job
+
+
+def upkeep_schedules(
+    snapshot: dg.JobDefinition, retain: dg.JobDefinition, compact: dg.JobDefinition
+) -> list[dg.ScheduleDefinition]:
+    """Return the schedules of upkeep: the dry run of retention runs, the others are off."""
+    return [
+        dg.ScheduleDefinition(
+            name="retention_dry_run",
+            job=retain,
+            cron_schedule="0 3 * * *",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            run_config=dg.RunConfig(ops={"retain": RetentionConfig(dry_run=True)}),
+            description="Shows every night what retention would remove.",
+        ),
+        dg.ScheduleDefinition(
+            name="retention",
+            job=retain,
+            cron_schedule="30 3 * * *",
+            run_config=dg.RunConfig(ops={"retain": RetentionConfig(dry_run=False)}),
+            description="Removes every night what need not be kept.",
+        ),
+        dg.ScheduleDefinition(
+            name="weekly_snapshot",
+            job=snapshot,
+            cron_schedule="0 4 * * 0",
+            description="Pins every group on Sundays.",
+        ),
+        dg.ScheduleDefinition(
+            name="compaction",
+            job=compact,
+            cron_schedule="0 5 * * 0",
+            description="Writes small files together on Sundays.",
+        ),
     ]
-    pins = store.snapshots.pins.of_group(group.name, group.version)
-    versions = [pin.table_version for pin in pins]
-    dropped = table.drop(old, keep_versions=versions, dry_run=dry_run)
-    swept = table.sweep(
-        older_than=store.config.time_travel, keep_versions=versions, dry_run=dry_run
-    )
-    if old and not dry_run and group.online:
-        store.publish(store.applied.group(group.name, group.version), old)
-    return {
-        "dry_run": dry_run,
-        "partitions": list(dropped.partitions),
-        "rows": dropped.rows,
-        "files": dropped.files,
-        "bytes": dropped.bytes,
-        "superseded_files": swept,
-        "pinned_by": sorted({pin.snapshot for pin in pins}),
-    }
-
-
-def _expire(
-    store: FeatureStore, group: FeatureGroup, now: datetime, *, dry_run: bool
-) -> int | None:
-    """Remove online rows that are served no more; None where that does not apply.
-
-    A dry run does not count them: it would read the whole online store.
-    """
-    if dry_run or not group.online or group.ttl is None:
-        return None
-    return store.serving.expire(store.applied.group(group.name, group.version), now)
-
-
-def retention_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return a nightly dry run: it shows what would go, and removes nothing."""
-    return dg.ScheduleDefinition(
-        name="retention_dry_run",
-        job=job,
-        cron_schedule="0 3 * * *",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        run_config=dg.RunConfig(ops={"retain": RetentionConfig(dry_run=True)}),
-    )

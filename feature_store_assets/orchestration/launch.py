@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import (
     DeclarationError,
     FeatureStoreError,
@@ -23,6 +24,7 @@ from feature_store_assets.registry.applied import Declared
 
 _ONLINE = "online/"
 # Dagster's remarks on what is used on purpose: this very command, and single-run backfills.
+_STDERR = 2
 _EXPECTED_WARNINGS = (
     "ignore:Function `asset_materialize_command` is superseded",
     "ignore:Parameter `backfill_policy`",
@@ -131,9 +133,19 @@ def plan(
 
 
 def execute(
-    runs: Sequence[Run], tell: Callable[[str], None], module: str | None, file: Path | None
+    runs: Sequence[Run],
+    tell: Callable[[str], None],
+    module: str | None,
+    file: Path | None,
+    *,
+    apart: bool = False,
 ) -> int:
-    """Run them one after the other; their output goes where ours goes.
+    """Run them one after the other.
+
+    Parameters
+    ----------
+    apart
+        Whether all that they print goes to standard error.
 
     Returns
     -------
@@ -143,19 +155,18 @@ def execute(
         module, file = location.from_workspace(Path("workspace.yaml"))
     target = ["-m", module] if module is not None else ["-f", str(file)]
     environment = dict(os.environ)
-    home = Path(".dagster_home").absolute()
-    if not environment.get("DAGSTER_HOME"):
-        if home.is_dir():
-            environment["DAGSTER_HOME"] = str(home)
-        else:
-            environment["DAGSTER_DISABLE_TELEMETRY"] = "yes"  # no dagster.yaml turns it off
-            tell("There is no DAGSTER_HOME and no .dagster_home: the UI will not show the run.")
+    home = FeatureStoreConfig().dagster_home
+    if home is None:
+        environment["DAGSTER_DISABLE_TELEMETRY"] = "yes"  # no dagster.yaml turns it off
+        tell("There is no DAGSTER_HOME and no .dagster_home: the UI will not show the run.")
+    else:
+        environment["DAGSTER_HOME"] = str(home)
     quiet = [part for warning in _EXPECTED_WARNINGS for part in ("-W", warning)]
     command = [sys.executable, *quiet, "-m", "dagster", "asset", "materialize", *target]
     for number, run in enumerate(runs, 1):
         tell(f"Run {number} of {len(runs)}: {run}")
         started = time.monotonic()
-        code = _wait([*command, *run.arguments], environment)
+        code = _wait([*command, *run.arguments], environment, _STDERR if apart else None)
         took = f"after {time.monotonic() - started:.1f} s"
         tell(f"Run {number} of {len(runs)} {'failed' if code else 'succeeded'} {took}.")
         if code:
@@ -163,8 +174,8 @@ def execute(
     return 0
 
 
-def _wait(command: Sequence[str], environment: dict[str, str]) -> int:
-    with subprocess.Popen(command, env=environment) as child:  # noqa: S603  # our own interpreter
+def _wait(command: Sequence[str], environment: dict[str, str], output: int | None) -> int:
+    with subprocess.Popen(command, env=environment, stdout=output) as child:  # noqa: S603  # our own interpreter
         while True:
             try:
                 code = child.wait()

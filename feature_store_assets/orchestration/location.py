@@ -16,12 +16,14 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DeclarationError
 from feature_store_assets.orchestration.alerting import alert_sensor
+from feature_store_assets.orchestration.archiving import export_job, import_job
 from feature_store_assets.orchestration.assets import OpenStore, group_asset, online_asset
 from feature_store_assets.orchestration.catching_up import partition_sensor
 from feature_store_assets.orchestration.jobs import (
+    compact_job,
     retention_job,
-    retention_schedule,
     snapshot_job,
+    upkeep_schedules,
 )
 from feature_store_assets.orchestration.recording import pushed_asset, recorded_assets
 from feature_store_assets.orchestration.table_io import TableIOManager
@@ -92,15 +94,23 @@ def _built(
     served = [online_asset(group, open_store) for group in computed if group.online]
     pushed = [pushed_asset(group) for group in groups if not group.materialized]
     recorded = recorded_assets(settings, _keys(assets), [group.name for group in groups])
-    retain = retention_job(computed, open_store)
+    snapshot, retain = snapshot_job(open_store), retention_job(open_store)
+    compact = compact_job(open_store)
     validate = validate_job(groups, open_store)
     by_name = {group.name: group for group in groups}
     # The declarations travel with the location: `feature-store apply` reads them there.
     return dg.Definitions(
         assets=[*assets, *built, *served, *pushed, *recorded],
         asset_checks=[pushed_checks(each, open_store) for each in groups if not each.materialized],
-        jobs=[snapshot_job(open_store), retain, validate],
-        schedules=[retention_schedule(retain), validate_schedule(validate)],
+        jobs=[
+            snapshot,
+            retain,
+            compact,
+            validate,
+            export_job(open_store),
+            import_job(open_store),
+        ],
+        schedules=[*upkeep_schedules(snapshot, retain, compact), validate_schedule(validate)],
         sensors=[alert_sensor(computed, open_store), partition_sensor(computed)],
         resources={"table_io": TableIOManager(by_name, open_store)},
         executor=dg.in_process_executor,

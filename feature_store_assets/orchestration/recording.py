@@ -1,6 +1,6 @@
 """What the registry records, as Dagster assets: snapshots, training sets, models, pushed groups."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ import dagster as dg
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import FeatureStoreError
+from feature_store_assets.pushing import WriteResult
 from feature_store_assets.registry.models import Model
 from feature_store_assets.store import FeatureStore
 
 # Says of an asset that it stands for something in the registry.
 RECORDED = "feature_store/recorded"
-_SETS = "training-set:"
 
 
 def recorded_assets(
@@ -52,22 +52,40 @@ def pushed_asset(group: FeatureGroup) -> dg.AssetSpec:
     return dg.AssetSpec(group.name, description=group.description, owners=list(group.owners))
 
 
+def snapshot_partitions(group: str) -> dg.DynamicPartitionsDefinition:
+    """Return the partitions of `snapshots/<group>`: one for each snapshot that holds the group."""
+    return dg.DynamicPartitionsDefinition(name=f"snapshots/{group}")
+
+
 def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
-    """Return snapshots and training sets: each depends on the groups that it pins."""
+    """Return an asset for the snapshots of each group, and one for each training set."""
     held: dict[str, list[str]] = {}
-    about: dict[str, str] = {}
+    specs: dict[str, dg.AssetSpec] = {}
     for pin in store.snapshots.pins.all():
-        held.setdefault(pin.snapshot, []).append(pin.feature_group)
-        about[pin.snapshot] = pin.description
-    sets = set(store.training_sets())
-    specs = []
-    for name, groups in held.items():
-        learnt = name.removeprefix(_SETS)
-        if learnt == name:
-            specs.append(_spec("snapshots", name, groups, about[name]))
-        elif learnt in sets:
-            specs.append(_spec("training_sets", learnt, groups, about[name]))
-    return specs
+        group = pin.feature_group
+        if pin.training_set is not None:
+            held.setdefault(pin.training_set, []).append(group)
+        elif ":" not in pin.snapshot:
+            specs[group] = _spec(
+                "snapshots", group, [group], f"What snapshots pin of {group}, one partition each.",
+                partitions=snapshot_partitions(group),
+            )  # fmt: skip
+    about = {each.name: each.description for each in store.training_set_records()}
+    sets = [
+        _spec("training_sets", name, _read_by(store, name, groups), about[name])
+        for name, groups in held.items()
+        if name in about
+    ]
+    return [*specs.values(), *sets]
+
+
+def _read_by(store: FeatureStore, training_set: str, groups: list[str]) -> list[str]:
+    """What a training set was read from: its groups, or a snapshot of them."""
+    try:
+        snapshot = store.training_set(training_set).manifest.get("snapshot")
+    except FeatureStoreError:  # its files are gone
+        snapshot = None
+    return [f"snapshots/{group}" for group in groups] if snapshot else groups
 
 
 def _model(model: Model) -> dg.AssetSpec:
@@ -89,6 +107,7 @@ def _spec(
     *,
     owners: list[str] | None = None,
     metadata: dict[str, Any] | None = None,
+    partitions: dg.PartitionsDefinition[str] | None = None,
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         [folder, name],
@@ -97,21 +116,85 @@ def _spec(
         group_name=folder,
         owners=owners,
         metadata={RECORDED: True, **(metadata or {})},
+        partitions_def=partitions,
     )
 
 
-def report(home: Path, model: Model) -> None:
-    """Tell the Dagster instance of a home folder that a model was trained."""
+# What the instance is told
+
+
+def tell(home: Path, what: str, *given: Any) -> None:
+    """Tell the Dagster instance of a home folder what was done: one of `TOLD`."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                ["models", model.name],
-                description=model.description or None,
-                metadata={
-                    "training_set": model.training_set,
-                    "features": list(model.features),
-                    "endpoint": model.endpoint,
-                    "logged_by": model.logged_by,
-                },
-            )
+        for event in TOLD[what](instance, *given):
+            instance.report_runless_asset_event(event)
+
+
+def _logged(_instance: dg.DagsterInstance, model: Model) -> Iterator[dg.AssetMaterialization]:
+    yield dg.AssetMaterialization(
+        ["models", model.name],
+        description=model.description or None,
+        metadata={
+            "training_set": model.training_set,
+            "features": list(model.features),
+            "endpoint": model.endpoint,
+            "logged_by": model.logged_by,
+        },
+    )
+
+
+def _written(
+    _instance: dg.DagsterInstance, result: WriteResult
+) -> Iterator[dg.AssetMaterialization]:
+    yield dg.AssetMaterialization(
+        [result.feature_group],
+        metadata={
+            "dagster/row_count": result.rows_written,
+            "updated": result.rows_updated,
+            "duplicates": result.rows_duplicate,
+            "partitions": list(result.partitions),
+            "table_version": result.version,
+        },
+    )
+
+
+def pinned(
+    instance: dg.DagsterInstance, manifest: Mapping[str, Any]
+) -> Iterator[dg.AssetMaterialization]:
+    """Make a snapshot a partition of `snapshots/<group>` for each of its groups."""
+    for group in manifest["groups"]:
+        partitions = snapshot_partitions(group["group"])
+        instance.add_dynamic_partitions(str(partitions.name), [manifest["name"]])
+        yield dg.AssetMaterialization(
+            ["snapshots", group["group"]],
+            partition=manifest["name"],
+            description=manifest["description"] or None,
+            metadata={
+                "dagster/row_count": group["rows"],
+                "table_version": group["table_version"],
+                "group_version": group["version"],
+                "files": len(group["files"]),
+                "bytes": group["bytes"],
+                "created_by": manifest["created_by"],
+                "tags": manifest["tags"],
+            },
         )
+
+
+def _unpinned(
+    instance: dg.DagsterInstance, manifest: Mapping[str, Any]
+) -> Iterator[dg.AssetObservation]:
+    for group in manifest["groups"]:
+        partitions = str(snapshot_partitions(group["group"]).name)
+        instance.delete_dynamic_partition(partitions, manifest["name"])
+        yield dg.AssetObservation(
+            ["snapshots", group["group"]], metadata={"deleted": manifest["name"]}
+        )
+
+
+TOLD: Mapping[str, Callable[..., Iterator[dg.AssetMaterialization | dg.AssetObservation]]] = {
+    "model": _logged,
+    "write": _written,
+    "snapshot": pinned,
+    "snapshot deleted": _unpinned,
+}

@@ -1,8 +1,5 @@
 """A partition leaves quarantine, and Dagster hears of it."""
 
-import os
-from pathlib import Path
-
 import dagster as dg
 
 from feature_store_assets.gate import Admitted
@@ -21,9 +18,9 @@ def release(store: FeatureStore, group: str, partition: str) -> Admitted:
         Nothing was changed.
     """
     done = store.release(group, partition)
-    home = os.environ.get("DAGSTER_HOME") or str(Path(".dagster_home").absolute())
-    if Path(home).is_dir():
-        with dg.DagsterInstance.from_config(home) as instance:
+    home = store.config.dagster_home
+    if home is not None:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
             record(instance, store, group, partition, done)
     return done
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from feature_store_assets.errors import (
     BreakingChange,
     DeclarationChanged,
     DeclarationError,
+    DependencyCycle,
     FeatureNotFound,
     GroupNotFound,
     ViewNotFound,
@@ -24,9 +26,10 @@ from feature_store_assets.registry.asked import Asked, Chosen
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking, other_than_added
 from feature_store_assets.registry.database import applied, history
+from feature_store_assets.registry.search import index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from feature_store_assets.registry.database import Database
 
@@ -92,36 +95,19 @@ class Applied:
         ------
         BreakingChange
             A group's stored rows cannot follow; nothing was applied.
+        DependencyCycle
+            A group would be computed from itself through others; nothing was applied.
         """
-        groups = [each for each in declarations if isinstance(each, FeatureGroup)]
-        views = [each for each in declarations if isinstance(each, FeatureView)]
-        _refuse_repeats(groups, views)
         with self._database.write() as connection:
             # Everything is checked before the first table is made: what is refused leaves nothing.
-            changes: list[Change] = []
-            wanted: list[Declared] = []
-            for group in groups:
-                old = self._find(connection, _GROUP, group.name, group.version)
-                self._refuse_taken(connection, _VIEW, group.name)
-                changes.append(_change(_GROUP, group.name, group.version, old, group.hash))
-                wanted.append(_successor(old, group))
-            for view in views:
-                old = self._find(connection, _VIEW, view.name, 1)
-                self._refuse_taken(connection, _GROUP, view.name)
-                self._check_view(connection, view, groups)
-                changes.append(_change(_VIEW, view.name, 1, old, view.hash))
-                wanted.append(view)
-            new = [
-                (each, change.action)
-                for each, change in zip(wanted, changes, strict=True)
-                if change.action != "unchanged"
-            ]
+            checked = admitted(connection, declarations)
+            new = [(each, change) for each, change in checked if change.action != "unchanged"]
             for each, _ in new:
                 if isinstance(each, FeatureGroup):
                     prepare(each)
-            for each, action in new:
-                _record(connection, each, action, changed_by)
-        return changes
+            for each, change in new:
+                _record(connection, each, change.action, changed_by)
+        return [change for _, change in checked]
 
     def extend(
         self,
@@ -133,7 +119,7 @@ class Applied:
     ) -> FeatureGroup:
         """Change one group by a function of what is applied now, in one transaction."""
         with self._database.write() as connection:
-            row = self._find(connection, _GROUP, name, None)
+            row = _find(connection, _GROUP, name, None)
             old = None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
             new = _successor(row, change(old))
             if old != new:
@@ -166,7 +152,7 @@ class Applied:
         if not self._database.exists:
             return None
         with self._database.read() as connection:
-            row = self._find(connection, _GROUP, name, version)
+            row = _find(connection, _GROUP, name, version)
         return None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
 
     def group(self, name: str, version: int | None = None) -> FeatureGroup:
@@ -245,8 +231,8 @@ class Applied:
     def _named(self, name: str) -> Declared:
         if self._database.exists:
             with self._database.read() as connection:
-                view = self._find(connection, _VIEW, name, None)
-                group = self._find(connection, _GROUP, name, None)
+                view = _find(connection, _VIEW, name, None)
+                group = _find(connection, _GROUP, name, None)
             if view is not None:
                 return FeatureView.from_json(json.loads(view["definition"]))
             if group is not None:
@@ -280,45 +266,97 @@ class Applied:
         with self._database.read() as connection:
             return list(connection.execute(query).mappings())
 
-    def _find(
-        self, connection: sa.Connection, kind: str, name: str, version: int | None
-    ) -> Any | None:
-        query = sa.select(applied).where(applied.c.kind == kind, applied.c.name == name)
-        if version is not None:
-            query = query.where(applied.c.version == version)
-        newest = query.order_by(applied.c.version.desc()).limit(1)
-        return connection.execute(newest).mappings().first()
 
-    def _refuse_taken(self, connection: sa.Connection, kind: str, name: str) -> None:
-        if self._find(connection, kind, name, None) is not None:
-            raise DeclarationError(f"A {kind} is named '{name}' already: names are shared.")
+def admitted(
+    connection: sa.Connection, declarations: Sequence[Declared]
+) -> list[tuple[Declared, Change]]:
+    """Return what would be stored of each declaration, groups first; refuse what cannot be."""
+    groups = [each for each in declarations if isinstance(each, FeatureGroup)]
+    views = [each for each in declarations if isinstance(each, FeatureView)]
+    _refuse_repeats(groups, views)
+    found: list[tuple[Declared, Change]] = []
+    for group in groups:
+        old = _find(connection, _GROUP, group.name, group.version)
+        _refuse_taken(connection, _VIEW, group.name)
+        change = _change(_GROUP, group.name, group.version, old, group.hash)
+        found.append((_successor(old, group), change))
+    if any(change.action != "unchanged" for _, change in found):
+        _refuse_cycles(connection, groups)
+    for view in views:
+        old = _find(connection, _VIEW, view.name, 1)
+        _refuse_taken(connection, _GROUP, view.name)
+        _check_view(connection, view, groups)
+        found.append((view, _change(_VIEW, view.name, 1, old, view.hash)))
+    return found
 
-    def _check_view(
-        self, connection: sa.Connection, view: FeatureView, beside: Sequence[FeatureGroup]
-    ) -> None:
-        """Refuse a view over groups or features that are neither applied nor declared beside it."""
-        new = {(group.name, group.version): group for group in beside}
-        keys: dict[str, tuple[str, ...]] = {}
-        for selection in view.selections:
-            group = new.get((selection.group, selection.version))
-            if group is None:
-                row = self._find(connection, _GROUP, selection.group, selection.version)
-                if row is None:
-                    stored_names = connection.execute(
-                        sa.select(applied.c.name).where(applied.c.kind == _GROUP).distinct()
-                    ).scalars()
-                    known = {*stored_names, *(name for name, _ in new)}
-                    raise GroupNotFound(selection.group, known, version=selection.version)
-                group = FeatureGroup.from_json(json.loads(row["definition"]))
-            for stored, _ in selection.features:
-                group.feature(stored)
-            keys[group.name] = group.entity.join_keys
-        if view.precompute and len(set(keys.values())) > 1:
-            listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in keys.items())
-            raise DeclarationError(
-                f"View '{view.name}' cannot be precomputed: its groups have different join keys "
-                f"({listed}). Leave precompute=True out."
-            )
+
+def _refuse_cycles(connection: sa.Connection, groups: Sequence[FeatureGroup]) -> None:
+    """Refuse groups that, with what is applied, are computed from themselves through others."""
+    query = sa.select(applied.c.definition).where(applied.c.kind == _GROUP)
+    stored = [json.loads(text) for text in connection.execute(query).scalars()]
+    reads = [(each["version"], each["name"], each.get("upstream", ())) for each in stored]
+    # At the same version what is declared now comes last, and counts.
+    reads += [(group.version, group.name, _reads(group)) for group in groups]
+    reads.sort(key=lambda each: each[0])
+    newest = {name: upstream for _, name, upstream in reads}
+    behind: dict[str, list[str]] = {}
+    ahead = [group.name for group in groups]
+    while ahead:
+        name = ahead.pop()
+        if name not in behind:
+            # Reading its own past is no cycle.
+            behind[name] = [each for each in newest[name] if each in newest and each != name]
+            ahead += behind[name]
+    try:
+        TopologicalSorter(behind).prepare()
+    except CycleError as error:
+        raise DependencyCycle(error.args[1]) from None
+
+
+def _reads(group: FeatureGroup) -> list[str]:
+    """Return the assets that a group reads by their own names: `ins` may call them otherwise."""
+    return [name for name in group.upstream if getattr(group.ins.get(name), "key", None) is None]
+
+
+def _find(connection: sa.Connection, kind: str, name: str, version: int | None) -> Any | None:
+    query = sa.select(applied).where(applied.c.kind == kind, applied.c.name == name)
+    if version is not None:
+        query = query.where(applied.c.version == version)
+    newest = query.order_by(applied.c.version.desc()).limit(1)
+    return connection.execute(newest).mappings().first()
+
+
+def _refuse_taken(connection: sa.Connection, kind: str, name: str) -> None:
+    if _find(connection, kind, name, None) is not None:
+        raise DeclarationError(f"A {kind} is named '{name}' already: names are shared.")
+
+
+def _check_view(
+    connection: sa.Connection, view: FeatureView, beside: Sequence[FeatureGroup]
+) -> None:
+    """Refuse a view over groups or features that are neither applied nor declared beside it."""
+    new = {(group.name, group.version): group for group in beside}
+    keys: dict[str, tuple[str, ...]] = {}
+    for selection in view.selections:
+        group = new.get((selection.group, selection.version))
+        if group is None:
+            row = _find(connection, _GROUP, selection.group, selection.version)
+            if row is None:
+                stored_names = connection.execute(
+                    sa.select(applied.c.name).where(applied.c.kind == _GROUP).distinct()
+                ).scalars()
+                known = {*stored_names, *(name for name, _ in new)}
+                raise GroupNotFound(selection.group, known, version=selection.version)
+            group = FeatureGroup.from_json(json.loads(row["definition"]))
+        for stored, _ in selection.features:
+            group.feature(stored)
+        keys[group.name] = group.entity.join_keys
+    if view.precompute and len(set(keys.values())) > 1:
+        listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in keys.items())
+        raise DeclarationError(
+            f"View '{view.name}' cannot be precomputed: its groups have different join keys "
+            f"({listed}). Leave precompute=True out."
+        )
 
 
 def _successor(row: Any | None, group: FeatureGroup) -> FeatureGroup:
@@ -339,11 +377,6 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
 def _record(connection: sa.Connection, declared: Declared, action: str, changed_by: str) -> None:
     kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
     version = declared.version if isinstance(declared, FeatureGroup) else 1
-    this = (
-        applied.c.kind == kind,
-        applied.c.name == declared.name,
-        applied.c.version == version,
-    )
     content = {
         "kind": kind,
         "name": declared.name,
@@ -354,11 +387,18 @@ def _record(connection: sa.Connection, declared: Declared, action: str, changed_
     now = datetime.now(UTC)
     told = {"version": version, "change": action, "hash": declared.hash}
     append(connection, "apply", f"{kind} {declared.name}", told, changed_by)
-    connection.execute(sa.delete(applied).where(*this))
-    connection.execute(sa.insert(applied).values(**content, applied_at=now))
+    put(connection, {**content, "applied_at": now})
     connection.execute(
         sa.insert(history).values(**content, action=action, changed_by=changed_by, changed_at=now)
     )
+
+
+def put(connection: sa.Connection, row: Mapping[str, Any]) -> None:
+    """Store a row in place of the one of its kind, name and version, and index it."""
+    this = (applied.c[key] == row[key] for key in ("kind", "name", "version"))
+    connection.execute(sa.delete(applied).where(*this))
+    connection.execute(sa.insert(applied).values(**row))
+    index(connection, row["kind"], row["name"])
 
 
 def _refuse_repeats(groups: Sequence[FeatureGroup], views: Sequence[FeatureView]) -> None:

@@ -176,9 +176,73 @@ models = sa.Table(
     sa.Column("logged_by", sa.String(128), nullable=False),
     sa.Column("logged_at", Instant, nullable=False),
 )
+snapshots = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False),
+    # JSON: what the snapshot holds, file by file; its tags.
+    sa.Column("manifest", sa.Text, nullable=False),
+    sa.Column("tags", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+holds = sa.Table(
+    "holds",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_by", sa.String(128), nullable=False),
+    sa.Column("placed_at", Instant, nullable=False),
+)
+removals = sa.Table(
+    "removals",
+    metadata,
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    sa.Column("partition", sa.String(255), primary_key=True),
+    # The event times that it held.
+    sa.Column("first", Instant),
+    sa.Column("last", Instant),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    # Of the commit that removed it; null until then.
+    sa.Column("table_version", sa.BigInteger),
+    sa.Column("removed_at", Instant, nullable=False),
+    sa.Column("freed_at", Instant),
+)
+floors = sa.Table(
+    "floors",
+    metadata,
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    # Snapshots of older versions come too late: files of theirs may be gone.
+    sa.Column("table_version", sa.BigInteger, nullable=False),
+)
+
+# What search finds. The words by which are in `search_index`, a table of each database's own kind.
+search_entries = sa.Table(
+    "search_entries",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(260), nullable=False),
+    # The group or view that it is of.
+    sa.Column("owner", sa.String(128), nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    # The words of its name, and of the group that it is in.
+    sa.Column("own", sa.String(128), nullable=False),
+    sa.Column("within", sa.String(129), nullable=False),
+    sa.Column("entity", sa.String(128), nullable=False),
+    sa.Column("dtype", sa.String(64), nullable=False),
+    # JSON: what its author says of it.
+    sa.Column("card", sa.Text, nullable=False),
+)
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131
@@ -214,6 +278,9 @@ class Database:
         if self._sqlite:
             sa.event.listen(self.engine, "connect", _on_connect)
             sa.event.listen(self.engine, "begin", _on_begin)
+        # In SQLite a transaction never sees what others commit meanwhile.
+        steady = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading = self.engine.execution_options(**steady)
         self._checked = False
 
     @property
@@ -224,8 +291,8 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a transaction that only reads."""
-        with self._mapped(), self.engine.connect() as connection:
+        """Open a transaction that only reads, and sees one state of the registry throughout."""
+        with self._mapped(), self._reading.connect() as connection:
             self._check(connection)
             yield connection
 
@@ -252,6 +319,19 @@ class Database:
             if not self._sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
             yield connection
+
+    def remove(
+        self, table: sa.Table, which: sa.ColumnElement[bool], *, dry_run: bool = False
+    ) -> int:
+        """Remove rows of a table; return how many there are."""
+        if not self.exists:
+            return 0
+        if dry_run:
+            with self.read() as connection:
+                count = sa.select(sa.func.count()).select_from(table).where(which)
+                return connection.execute(count).scalar_one()
+        with self.write() as connection:
+            return connection.execute(sa.delete(table).where(which)).rowcount
 
     def close(self) -> None:
         self.engine.dispose()
@@ -305,7 +385,7 @@ def _migrate(connection: sa.Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, SCHEMAS[-1])
 
 
 def _on_connect(connection: Any, _record: object) -> None:

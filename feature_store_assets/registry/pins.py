@@ -18,9 +18,18 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
 
 
+# Snapshots cannot be named so: their names hold no colon.
+_TRAINING_SET = "training-set:"
+
+
+def training_pin(name: str) -> str:
+    """Return the name under which a training set's tables are pinned."""
+    return f"{_TRAINING_SET}{name}"
+
+
 @dataclass(frozen=True)
 class Pin:
-    """One group as a snapshot holds it."""
+    """One group as a snapshot or training set holds it."""
 
     snapshot: str
     feature_group: str
@@ -29,6 +38,12 @@ class Pin:
     description: str
     created_by: str
     created_at: datetime
+
+    @property
+    def training_set(self) -> str | None:
+        """The training set that holds it; None if that is a snapshot."""
+        name = self.snapshot.removeprefix(_TRAINING_SET)
+        return None if name == self.snapshot else name
 
 
 class Pins:
@@ -63,25 +78,8 @@ class Pins:
         NameTaken
             Snapshots are immutable.
         """
-        now = datetime.now(UTC)
         with self._database.write() as connection:
-            taken = sa.select(pins.c.snapshot).where(pins.c.snapshot == snapshot).limit(1)
-            if connection.execute(taken).first():
-                raise NameTaken(snapshot)
-            tables = {f"{group} v{number}": version for group, number, version in versions}
-            append(connection, "pin", f"snapshot {snapshot}", tables, created_by)
-            for group, group_version, table_version in versions:
-                connection.execute(
-                    sa.insert(pins).values(
-                        snapshot=snapshot,
-                        feature_group=group,
-                        group_version=group_version,
-                        table_version=table_version,
-                        description=description,
-                        created_by=created_by,
-                        created_at=now,
-                    )
-                )
+            pin(connection, snapshot, versions, description=description, created_by=created_by)
 
     def remove(self, snapshot: str) -> None:
         """Let go of what a name pins; nothing happens if it pins nothing."""
@@ -110,3 +108,32 @@ class Pins:
         return [
             pin for pin in self.all() if (pin.feature_group, pin.group_version) == (group, version)
         ]
+
+
+def pin(
+    connection: sa.Connection,
+    snapshot: str,
+    versions: Sequence[tuple[str, int, int]],
+    *,
+    description: str,
+    created_by: str,
+) -> None:
+    """Pin groups within a transaction, as `Pins.add` does."""
+    taken = sa.select(pins.c.snapshot).where(pins.c.snapshot == snapshot).limit(1)
+    if connection.execute(taken).first():
+        raise NameTaken(snapshot)
+    tables = {f"{group} v{number}": version for group, number, version in versions}
+    append(connection, "pin", f"snapshot {snapshot}", tables, created_by)
+    now = datetime.now(UTC)
+    for group, group_version, table_version in versions:
+        connection.execute(
+            sa.insert(pins).values(
+                snapshot=snapshot,
+                feature_group=group,
+                group_version=group_version,
+                table_version=table_version,
+                description=description,
+                created_by=created_by,
+                created_at=now,
+            )
+        )

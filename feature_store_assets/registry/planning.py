@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.models import Model
     from feature_store_assets.registry.pins import Pin
 
-_TRAINING_SET = "training-set:"
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -57,31 +55,26 @@ def plan(
     pins, models
         The pinned tables and logged models that a change may touch.
     """
-    users = Users(applied.views(), pins, models)
+    views = {view.name: view for view in applied.views()}
+    users = Users(list(views.values()), pins, models)
     found: list[Planned] = []
     for declared in declarations:
         version = declared.version if isinstance(declared, FeatureGroup) else 1
         kind = "group" if isinstance(declared, FeatureGroup) else "view"
-        old = _applied(applied, declared)
+        old = applied.find(declared.name, version) if kind == "group" else views.get(declared.name)
         action, details = _compared(old, declared)
-        touched = users.of(kind, declared.name, version) if action != "added" else ()
-        touched = () if action == "unchanged" else touched
+        same = action in {"added", "unchanged"}
+        touched = () if same else users.of(kind, declared.name, version)
         found.append(Planned(kind, declared.name, version, action, tuple(details), touched))
     named = {(each.kind, each.name) for each in found}
     gone = [("group", each.name, each.version) for each in applied.groups() if each.materialized]
-    gone += [("view", each.name, 1) for each in applied.views()]
+    gone += [("view", name, 1) for name in views]
     found += [
         Planned(kind, name, version, "missing", (), users.of(kind, name, version))
         for kind, name, version in gone
         if (kind, name) not in named
     ]
     return found
-
-
-def _applied(applied: Applied, declared: Declared) -> Declared | None:
-    if isinstance(declared, FeatureGroup):
-        return applied.find(declared.name, declared.version)
-    return next((each for each in applied.views() if each.name == declared.name), None)
 
 
 def _compared(old: Declared | None, new: Declared) -> tuple[str, list[str]]:
@@ -123,9 +116,10 @@ class Users:
             found = [f"view {each}" for each in views]
             for pin in self._pins:
                 if (pin.feature_group, pin.group_version) == (name, version):
-                    trained = pin.snapshot.startswith(_TRAINING_SET)
-                    shown = pin.snapshot.removeprefix(_TRAINING_SET)
-                    found.append(f"{'training set' if trained else 'snapshot'} {shown}")
+                    trained = pin.training_set
+                    found.append(
+                        f"training set {trained}" if trained else f"snapshot {pin.snapshot}"
+                    )
         found += [
             f"model {model.name}"
             for model in self._models

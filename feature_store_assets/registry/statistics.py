@@ -12,7 +12,7 @@ from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry.database import drift_references, statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from feature_store_assets.registry.database import Database
 
@@ -128,6 +128,25 @@ class Statistics:
         with self._database.read() as connection:
             keys = list(connection.execute(query).scalars())
         return self.of(feature_group, version, keys) if keys else {}
+
+    def forget(
+        self,
+        feature_group: str,
+        version: int,
+        live: Collection[str],
+        before: datetime,
+        *,
+        dry_run: bool,
+    ) -> int:
+        """Remove profiles computed before an instant, but for live partitions; return how many."""
+        old = (*_this(statistics, feature_group, version), statistics.c.computed_at < before)
+        query = sa.select(statistics.c.partition).where(*old).distinct()
+        if not self._database.exists:
+            return 0
+        with self._database.read() as connection:
+            gone = [key for key in connection.execute(query).scalars() if key not in live]
+        chosen = statistics.c.partition.in_(gone)
+        return self._database.remove(statistics, sa.and_(*old, chosen), dry_run=dry_run)
 
     # References that stay as they are
 

@@ -108,6 +108,11 @@ class Usage:
                     kept[1] += counted[1]
             raise
 
+    def forget(self, before: datetime, *, dry_run: bool) -> int:
+        """Remove counts of days before an instant; return how many there are."""
+        old = usage.c.day < f"{before.astimezone(UTC):%Y-%m-%d}"
+        return self._database.remove(usage, old, dry_run=dry_run)
+
     def of(self, feature_group: str | None = None) -> list[Used]:
         """Return what was read, the newest day first, then by how often."""
         if not self._database.exists:

@@ -48,6 +48,7 @@ def create_app(store: FeatureStore) -> ASGIApp:
     store
         What is served. The embedded LMDB must not have been opened before a fork.
     """
+    store.serving.path = "http"
     guard = Guard.of(store)
     monitored = store.config.enable_monitoring
     observer = metrics.Observer(lambda: _cached(store)) if monitored else None

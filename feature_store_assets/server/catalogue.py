@@ -123,7 +123,7 @@ def catalogue(store: FeatureStore) -> APIRouter:
         chosen: Annotated[Filters, Depends(filters)],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 20,
     ) -> list[SearchHit]:
-        hits = store.search(q, chosen)
-        return [SearchHit(**asdict(hit)) for hit in hits[:limit]]
+        hits = store.search(q, chosen, limit=limit)
+        return [SearchHit(**asdict(hit)) for hit in hits]
 
     return router

@@ -1,9 +1,10 @@
 """`FeatureStore`: the one object that training and serving code hold."""
 
+from feature_store_assets.store.keeping import Keeping
 from feature_store_assets.store.writing import Writing
 
 
-class FeatureStore(Writing):
+class FeatureStore(Writing, Keeping):
     """Declared features: written, joined for training, served.
 
     Parameters

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
@@ -12,10 +13,14 @@ from feature_store_assets.registry.applied import Change, Declared
 from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.planning import Planned, Users, plan
-from feature_store_assets.registry.search import Filters, Hit, search
+from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing, unmoved
+from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.tracing import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Declaring(Judging, Tracing):
@@ -38,10 +43,113 @@ class Declaring(Judging, Tracing):
         pins = self.snapshots.pins.all()
         return plan(self.applied, declarations, pins=pins, models=self.models())
 
-    def search(self, text: str, filters: Filters | None = None) -> list[Hit]:
-        """Find groups, features and views in which every word is found, the best first."""
-        things = self.groups(), self.applied.views(), self.stages.reader()
-        return search(text, *things, filters or Filters())
+    def search(
+        self, text: str, filters: Filters | None = None, *, limit: int | None = None
+    ) -> list[Hit]:
+        """Find groups, features and views in which every word is found, the best first.
+
+        Parameters
+        ----------
+        text
+            Words, or how they begin; names, tags, owners and descriptions are searched.
+        filters
+            What else must be so.
+        limit
+            The best so many; all by default.
+        """
+        return search(
+            self._database,
+            text,
+            self.stages.reader(),
+            filters or Filters(),
+            freshness=self.freshness,
+            limit=limit,
+        )
+
+    def usage_statistics(
+        self, feature_group: str | None = None, *, days: int = 30
+    ) -> list[dict[str, Any]]:
+        """Return who read which features of late, the most read first.
+
+        Parameters
+        ----------
+        feature_group
+            Only its features.
+        days
+            Of the last so many days.
+
+        Returns
+        -------
+        `{"feature", "consumer", "path", "reads", "rows", "last_day"}`; a path is `online`, `http`,
+        `training` or `offline`.
+        """
+        self.usage.flush()
+        since = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
+        found: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for used in self.usage.of(feature_group):  # the newest day first
+            if used.day < since:
+                continue
+            name = f"{used.feature_group}.{used.feature}"
+            summed = found.setdefault(
+                (name, used.consumer, used.path),
+                {
+                    "feature": name,
+                    "consumer": used.consumer,
+                    "path": used.path,
+                    "reads": 0,
+                    "rows": 0,
+                    "last_day": used.day,
+                },
+            )
+            summed["reads"] += used.reads
+            summed["rows"] += used.rows
+        return sorted(found.values(), key=lambda each: (-each["reads"], each["feature"]))
+
+    def export_registry(self) -> dict[str, Any]:
+        """Return the registry's state as JSON holds it: declarations, stages, pins, models, ...
+
+        No tokens; the audit log is in it to be read.
+        """
+        self.usage.flush()
+        return export_state(self._database)
+
+    def import_registry(
+        self, state: Mapping[str, Any], *, on_conflict: OnConflict = "refuse"
+    ) -> Imported:
+        """Bring a state that was exported into this registry, all of it or nothing.
+
+        Tables are created; rows do not come with it.
+
+        Parameters
+        ----------
+        on_conflict
+            What happens to things that are here under the same name, but otherwise: `"refuse"` the
+            import, `"keep"` what is here, or `"replace"` it.
+
+        Raises
+        ------
+        DataError
+            The state is not what was exported.
+        ImportConflict
+            Naming all that is here otherwise.
+        """
+        done = import_state(
+            self._database, state, on_conflict, prepare=self._prepare_table, imported_by=user()
+        )
+        self.serving.forget()
+        return done
+
+    def freshness(self, group: FeatureGroup) -> Freshness:
+        """Tell whether a group's newest event is as young as it promises.
+
+        Of a group that promises nothing it is unknown. Dagster's own state, which alerts go by,
+        also counts missing partitions.
+        """
+        if group.freshness is None:
+            return "unknown"
+        newest = self.table(group).newest_event()
+        late = newest is None or datetime.now(UTC) - newest > group.freshness
+        return "stale" if late else "fresh"
 
     def card(self, name: str) -> dict[str, Any]:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from feature_store_assets.config import FeatureStoreConfig
@@ -13,7 +14,10 @@ from feature_store_assets.registry.alerts import Alerts
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.holds import Holds
 from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.removals import Removals
+from feature_store_assets.registry.snapshots import SnapshotTable
 from feature_store_assets.registry.stages import Stages
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.usage import Usage
@@ -31,7 +35,14 @@ class Opened:
         self.config = config or FeatureStoreConfig()
         self._database = Database(self.config.registry)
         self.applied = Applied(self._database)
-        self.snapshots = Snapshots(Pins(self._database), self.config.time_travel)
+        self.holds = Holds(self._database)
+        self.removals = Removals(self._database)
+        self.snapshots = Snapshots(
+            SnapshotTable(self._database),
+            Pins(self._database),
+            self.holds,
+            self.config.time_travel,
+        )
         self.tokens = Tokens(self._database)
         self.alerts = Alerts(self._database)
         self.audit = Audit(self._database)
@@ -98,9 +109,25 @@ class Opened:
         if cached is not None and cached[0] == group.hash:
             return cached[1]
         path = self.config.root / "offline" / group.name / f"v{group.version}"
-        table = OfflineTable(path, TableSchema.of(group), compression=self.config.compression)
+        table = OfflineTable(
+            path,
+            TableSchema.of(group),
+            compression=self.config.compression,
+            removed=partial(self._removed, group.name, group.version),
+        )
         self._tables[key] = (group.hash, table)
         return table
+
+    def _removed(self, name: str, version: int, table_version: int) -> set[str]:
+        """The partitions that retention took from a version; a pinned one is whole."""
+        pins = self.snapshots.pins.of_group(name, version)
+        if any(pin.table_version == table_version for pin in pins):
+            return set()
+        return {
+            each.partition
+            for each in self.removals.of(name, version)
+            if each.table_version is None or each.table_version > table_version
+        }
 
     def _existing(self, group: FeatureGroup) -> OfflineTable:
         table = self.table(group)

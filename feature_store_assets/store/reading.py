@@ -12,12 +12,14 @@ from feature_store_assets.errors import FeatureNotFound
 from feature_store_assets.historical import Historical, Options, read_spine
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
+from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
-from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
 from feature_store_assets.store.opened import Opened
 from feature_store_assets.training.manifest import Recipe
 from feature_store_assets.training.sets import TrainingSets
+from feature_store_assets.upkeep.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +65,11 @@ class Reading(Opened):
         Returns
         -------
         The newest revision of each (keys, event timestamp).
+
+        Raises
+        ------
+        OutsideRetention
+            Retention removed all that was asked for; if only a part, there is a warning.
         """
         group = self.applied.group(feature_group)
         names = group.feature_names if features is None else list(features)
@@ -70,16 +77,25 @@ class Reading(Opened):
             if name not in group.feature_names:
                 raise FeatureNotFound(name, group.name, group.feature_names)
         table = self._existing(group)
-        facts = table.facts(
-            names,
-            revised=group.revised,
-            start=start_time and start_time.astimezone(UTC),
-            end=end_time and end_time.astimezone(UTC),
-            partitions=partitions,
-            entities=None if entities is None else _entities(entities, table),
-            version=self.snapshots.version(group, table, as_of),
-        ).sort(table.timestamp, *table.keys)
-        shown = table.arrow((facts if limit is None else facts.head(limit)).collect())
+        version = self.snapshots.version(group, table, as_of)
+        start, end = (each and each.astimezone(UTC) for each in (start_time, end_time))
+        if not isinstance(as_of, str):
+            self._outside(group, table).check_range(start, end, partitions)
+        keys = None if entities is None else _entities(entities, table)
+
+        def read() -> pa.Table:
+            facts = table.facts(
+                names,
+                revised=group.revised,
+                start=start,
+                end=end,
+                partitions=partitions,
+                entities=keys,
+                version=version,
+            ).sort(table.timestamp, *table.keys)
+            return table.arrow((facts if limit is None else facts.head(limit)).collect())
+
+        shown = table.steady(read, version)
         self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
         return FeatureTable(shown)
 
@@ -134,11 +150,18 @@ class Reading(Opened):
         self.audit.add("read", f"training data of {asked.owner}", told)
         used = [(part.group.name, list(part.features)) for part in asked.parts]
         self.usage.add(used, "training", 1, len(rows))
+        if not isinstance(as_of, str):
+            for part in asked.parts:
+                outside = self._outside(part.group, self._existing(part.group))
+                outside.check_times(partial(spine_times, rows, timestamp))
         if out is None:
             return FeatureTable(historical.table(rows))
         path = Path(out)
         pieces = historical.pieces(rows, path.parent)
         return write_parquet(path, pieces, compression=self.config.compression)
+
+    def _outside(self, group: FeatureGroup, table: OfflineTable) -> Outside:
+        return Outside(group, table, self.removals, self.snapshots)
 
     def _historical(self, features: Any, options: Options) -> Historical:
         asked = self.applied.resolve(features)
@@ -207,7 +230,15 @@ class Reading(Opened):
             name,
             self._historical(features, options),
             read_spine(spine, self._sql),
-            Recipe(split, split_by, seed, label, description, created_by),
+            Recipe(
+                split,
+                split_by,
+                seed,
+                label,
+                description,
+                created_by,
+                as_of if isinstance(as_of, str) and ":" not in as_of else None,
+            ),
             self._rejoin,
         )
 
@@ -217,7 +248,11 @@ class Reading(Opened):
 
     def training_sets(self) -> list[str]:
         """Return the names of the training sets."""
-        return [recorded.name for recorded in self._training_sets.table.all()]
+        return [recorded.name for recorded in self.training_set_records()]
+
+    def training_set_records(self) -> list[Recorded]:
+        """Return what is recorded of the training sets."""
+        return self._training_sets.table.all()
 
     @property
     def _training_sets(self) -> TrainingSets:
@@ -231,42 +266,6 @@ class Reading(Opened):
     def _rejoin(self, view: FeatureView, manifest: Mapping[str, Any]) -> Historical:
         options = Options(manifest["timestamp"], full_feature_names=manifest["full_feature_names"])
         return self._historical(view, options).pinned(manifest["groups"])
-
-    def create_snapshot(
-        self, features: Any, name: str, *, description: str = "", created_by: str = ""
-    ) -> str:
-        """Pin the tables of a view, a group or a list of them under a name, for ever.
-
-        Raises
-        ------
-        NameTaken
-            Snapshots never change.
-        """
-        asked = (
-            [features]
-            if isinstance(features, str) or not hasattr(features, "__iter__")
-            else features
-        )
-        groups = {
-            (chosen.group.name, chosen.group.version): chosen.group
-            for each in asked
-            for chosen in self.applied.resolve(each).parts
-        }
-        self.snapshots.create(
-            name,
-            [(group, self._existing(group)) for group in groups.values()],
-            description=description,
-            created_by=created_by,
-        )
-        return name
-
-    def create_feature_snapshot(
-        self, feature_group: str, snapshot_name: str, *, description: str = "", created_by: str = ""
-    ) -> str:
-        """Pin one group's table under a name, for ever, as `create_snapshot` does."""
-        return self.create_snapshot(
-            feature_group, snapshot_name, description=description, created_by=created_by
-        )
 
 
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:

@@ -45,6 +45,7 @@ class Writing(Declaring, Online):
         self.serving.forget()
         if group.online:
             self.publish(group, sorted({*result.partitions, *before}))
+        self.lineage.tell("write", result)
         return result
 
     def _reach_online(self, group: FeatureGroup) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import platform
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.frames import fsync
+from feature_store_assets.snapshots.manifest import packages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
-_PACKAGES = ("feature_store_assets", "polars", "pyarrow", "deltalake", "numpy")
 _DIGESTED = 1 << 20
 
 
@@ -43,11 +41,7 @@ class Recipe:
     label: str | None = None
     description: str = ""
     created_by: str = ""
-
-
-def pin_name(name: str) -> str:
-    """Snapshots cannot have this name: theirs hold no colon."""
-    return f"training-set:{name}"
+    snapshot: str | None = None
 
 
 def manifest_of(
@@ -61,6 +55,7 @@ def manifest_of(
         "created_by": recipe.created_by,
         "description": recipe.description,
         "view": view.to_json(),
+        "snapshot": recipe.snapshot,
         "groups": fixed.pins(),
         "timestamp": fixed.timestamp,
         "full_feature_names": fixed.full_feature_names and fixed.asked.view is not None,
@@ -93,10 +88,6 @@ def _split_json(recipe: Recipe) -> dict[str, Any] | None:
     return {"parts": values, "by": recipe.split_by, "seed": recipe.seed}
 
 
-def packages() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-
-
 def code_digests(view: FeatureView) -> dict[str, str]:
     """Return a digest of the source of each function that computes features."""
     found = {}
@@ -124,8 +115,3 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
     for path in (*folder.iterdir(), folder):
         fsync(path)
     return hashlib.sha256(text).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from feature_store_assets.errors import DataError, NameTaken
-from feature_store_assets.offline.digest import TableDigest
+from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import fsync
+from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
 from feature_store_assets.training.manifest import (
-    file_digest,
     manifest_of,
-    pin_name,
     write_manifest,
 )
 from feature_store_assets.training.splitting import WHOLE, assign, checked_columns, columns_of
@@ -100,7 +99,7 @@ class TrainingSets:
                 digest = write_manifest(unfinished, manifest)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
-                self.pins.remove(pin_name(name))
+                self.pins.remove(training_pin(name))
                 raise
             # What stops here leaves a folder with its pins, by which `_alone` knows it.
             unfinished.replace(self.root / name)
@@ -127,11 +126,11 @@ class TrainingSets:
             known = {recorded.name for recorded in self.table.all()}
             pinned = {pin.snapshot for pin in self.pins.all()}
             # A folder without pins is a set of which this registry has lost track.
-            if name in known or ((self.root / name).exists() and pin_name(name) not in pinned):
+            if name in known or ((self.root / name).exists() and training_pin(name) not in pinned):
                 raise NameTaken(name, "training set")
             shutil.rmtree(self.root / name, ignore_errors=True)
             shutil.rmtree(self.root / f".{name}.unfinished", ignore_errors=True)
-            self.pins.remove(pin_name(name))
+            self.pins.remove(training_pin(name))
             yield
 
     def _pin(self, name: str, fixed: Historical, recipe: Recipe) -> None:
@@ -139,7 +138,10 @@ class TrainingSets:
             (pin["group"], pin["group_version"], pin["table_version"]) for pin in fixed.pins()
         ]
         self.pins.add(
-            pin_name(name), versions, description=recipe.description, created_by=recipe.created_by
+            training_pin(name),
+            versions,
+            description=recipe.description,
+            created_by=recipe.created_by,
         )
 
 

@@ -19,15 +19,14 @@ from feature_store_assets.errors import (
     NotReproduced,
     TrainingSetChanged,
 )
-from feature_store_assets.offline.digest import TableDigest
+from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import FeatureTable, ParquetTable
+from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
+from feature_store_assets.snapshots.manifest import packages
 from feature_store_assets.training.manifest import (
     MANIFEST,
     code_digests,
-    file_digest,
-    packages,
-    pin_name,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class TrainingSet:
     @property
     def pin(self) -> str:
         """The name under which the table versions are pinned: `as_of=` takes it."""
-        return pin_name(self.name)
+        return training_pin(self.name)
 
     @property
     def splits(self) -> list[str]:

@@ -43,7 +43,7 @@ def test_lineage_goes_one_way_and_so_far() -> None:
 def test_lineage_is_drawn_and_told_to_machines() -> None:
     assert run("lineage", "score", "--format", "mermaid").stdout.startswith("flowchart LR\n")
     assert run("lineage", "score", "--format", "dot").stdout.startswith("digraph lineage {\n")
-    found = json.loads(run("lineage", "score", "--format", "json").stdout)
+    found = json.loads(run("lineage", "score", "--json").stdout)
     assert (found["feature_id"], found["source"]) == ("loyalty.score", "dagster")
 
 

@@ -62,7 +62,7 @@ def test_read_writes_csv_and_parquet_with_all_rows(stocked: FeatureStore, projec
     [
         (["--start", "yesterday"], "'yesterday' is no ISO date or time, such as 2024-01-31"),
         (["--format", "parquet"], "give --out PATH"),
-        (["--out", "rows.txt"], "give --format csv|parquet"),
+        (["--out", "rows.txt"], "give --format, too"),
     ],
 )
 def test_read_tells_what_an_option_lacks(arguments: list[str], message: str) -> None:

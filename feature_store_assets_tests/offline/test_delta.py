@@ -1,6 +1,10 @@
 """One table on disk: replace, append, read, versions, evolution, removal."""
 
+import json
+import os
 import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +21,7 @@ from feature_store_assets.errors import (
     VersionExpired,
 )
 from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.log import Freed
 from feature_store_assets.offline.schema import TableSchema
 from feature_store_assets_tests.offline.tables import (
     DAY,
@@ -66,8 +71,8 @@ def test_partition_keys_may_hold_any_characters(table: OfflineTable) -> None:
         table.replace(frame(day_rows(0, 1, x=1), SCHEMA, key), [key])
         table.replace(frame(day_rows(0, 1, x=2), SCHEMA, key), [key])
     assert values(table) == [2, 2, 2, 2]
-    dropped = table.drop(["a/b c", "ü%20|x"], keep_versions=[], dry_run=False)
-    assert (dropped.files, values(table)) == (4, [2, 2])
+    assert drop(table, "a/b c", "ü%20|x").files == 4
+    assert values(table) == [2, 2]
 
 
 def test_the_data_root_may_hold_spaces_and_letters_of_any_script(tmp_path: Path) -> None:
@@ -160,18 +165,113 @@ def test_newest_is_the_greatest_event_then_created(tmp_path: Path) -> None:
     assert later["x"].to_pylist() == [3]
 
 
+def drop(table: OfflineTable, *partitions: str, keep: Sequence[int] = ()) -> Freed:
+    until = table.remove(partitions)
+    return table.free(partitions, until=until, keep_versions=keep)
+
+
+def test_what_is_written_between_removal_and_freeing_stays(table: OfflineTable) -> None:
+    write_day(table, 0, x=1)
+    until = table.remove(["2024-01-01"])
+    assert table.remove(["2024-01-01"]) == until
+    write_day(table, 0, x=7)
+    assert table.free(["2024-01-01"], until=until, keep_versions=[]).files == 1
+    assert values(table) == [7, 8, 9]
+
+
+def test_removing_partitions_rewrites_nothing(table: OfflineTable) -> None:
+    for number in range(5):
+        write_day(table, number, x=number * 10)
+    kept = [file.path for file in table.files()][2:]
+    drop(table, "2024-01-01", "2024-01-02")
+    assert [file.path for file in table.files()] == kept
+
+
+def test_a_version_is_read_without_what_retention_removed_from_it(tmp_path: Path) -> None:
+    removed: set[str] = set()
+    table = OfflineTable(tmp_path / "v1", SCHEMA, removed=lambda _: removed)
+    table.ensure()
+    write_day(table, 0, x=1)
+    before = write_day(table, 1, x=10).version
+    drop(table, "2024-01-01")
+    with pytest.raises(VersionExpired):
+        values(table, before)
+    removed.add("2024-01-01")
+    assert values(table, before) == [10, 11, 12]
+
+
+class Interrupted(OfflineTable):
+    """A table to which another writer comes first, once."""
+
+    def __init__(self, path: Path, meanwhile: Callable[[], object]) -> None:
+        super().__init__(path, SCHEMA)
+        self.meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def rows(
+        self,
+        *,
+        version: int,
+        partitions: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        found = super().rows(version=version, partitions=partitions, columns=columns)
+        while self.meanwhile:
+            self.meanwhile.pop()()
+        return found
+
+
+def test_compacting_loses_nothing_of_what_others_write_meanwhile(table: OfflineTable) -> None:
+    more = frame(day_rows(0, 2, x=90), SCHEMA, "2024-01-01")
+    write_day(table, 0, x=1)
+    Interrupted(table.path, lambda: table.append(lambda _: more)).compact(["2024-01-01"])
+    assert values(table) == [1, 2, 3, 90, 91]
+    Interrupted(table.path, lambda: write_day(table, 0, x=50)).compact(["2024-01-01"])
+    assert values(table) == [50, 51, 52]
+
+
+def test_compacting_leaves_one_file_with_equal_rows(table: OfflineTable) -> None:
+    for number in range(4):
+        rows = frame(day_rows(0, 2, x=number * 2), SCHEMA, "2024-01-01")
+        table.append(lambda _, rows=rows: rows)  # type: ignore[misc]
+    before, pinned = table.read().sort_by("x"), table.version()
+    appended = (table.path / "_delta_log" / f"{pinned:020d}.json").read_text()
+    done = table.compact(["2024-01-01"])
+    assert (done.rows, len(table.files())) == (8, 1)
+    assert table.read().sort_by("x") == before
+    assert table.read(version=pinned).sort_by("x") == before
+    logged = (table.path / "_delta_log" / f"{done.version:020d}.json").read_text()
+    assert statistics(logged) == statistics(appended)
+
+
+def statistics(log: str) -> set[str]:
+    """The columns of which a commit keeps the smallest values."""
+    added = [json.loads(line)["add"] for line in log.splitlines() if '"add"' in line]
+    return {name for each in added for name in json.loads(each["stats"])["minValues"]}
+
+
+def test_files_of_killed_writers_go_once_no_run_can_be_that_old(table: OfflineTable) -> None:
+    write_day(table, 0, x=1)
+    lost = [table.path / "partition=2024-01-01" / f"part-{name}.parquet" for name in "ab"]
+    for path in lost:
+        path.write_bytes(b"cut off")
+    week_ago = time.time() - timedelta(days=8).total_seconds()
+    os.utime(lost[0], (week_ago, week_ago))
+    assert table.sweep(older_than=timedelta(0), keep_versions=[], dry_run=False).bytes == 7
+    assert [path.exists() for path in lost] == [False, True]
+    assert values(table) == [1, 2, 3]
+
+
 def test_dropping_proves_files_gone_but_for_pins(table: OfflineTable) -> None:
     pinned = write_day(table, 0, x=1).version
     write_day(table, 0, x=50)
     write_day(table, 1, x=100)
-    plan = table.drop(["2024-01-01"], keep_versions=[pinned], dry_run=True)
-    assert (plan.rows, plan.files) == (3, 1)
-    assert values(table) == [50, 51, 52, 100, 101, 102]
-    assert table.drop(["2024-01-01"], keep_versions=[pinned], dry_run=False) == plan
+    freed = drop(table, "2024-01-01", keep=[pinned])
+    assert (freed.files, freed.left) == (1, 1)
+    assert freed.bytes > 0
     assert values(table) == [100, 101, 102]
     assert values(table, pinned) == [1, 2, 3]
     assert len(list(table.path.glob("partition=2024-01-01/*.parquet"))) == 1
-    table.drop(["2024-01-01"], keep_versions=[], dry_run=False)
+    assert drop(table, "2024-01-01").files == 1
     assert not list(table.path.glob("partition=2024-01-01/*.parquet"))
     with pytest.raises(VersionExpired, match="only snapshots keep tables"):
         table.read(version=pinned)
@@ -188,9 +288,9 @@ def test_sweeping_keeps_live_recent_and_pinned_files(table: OfflineTable) -> Non
     write_day(table, 0, x=2)
     write_day(table, 0, x=3)
     month = timedelta(days=30)
-    assert table.sweep(older_than=month, keep_versions=[pinned], dry_run=False) == 0
-    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=True) == 1
-    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=False) == 1
+    assert table.sweep(older_than=month, keep_versions=[pinned], dry_run=False).files == 0
+    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=True).files == 1
+    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=False).files == 1
     assert (values(table), values(table, pinned)) == ([3, 4, 5], [1, 2, 3])
 
 

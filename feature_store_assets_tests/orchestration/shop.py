@@ -107,7 +107,7 @@ class Shop:
         groups: Sequence[FeatureGroup] = (spending,),
         assets: Sequence[Any] = (orders,),
     ) -> None:
-        self.config = FeatureStoreConfig(storage_path=root)
+        self.config = FeatureStoreConfig(storage_path=root, removal_grace_seconds=0)
         self.instance = instance
         self.definitions = build_definitions(groups, assets=assets, config=self.config)
 

@@ -110,3 +110,56 @@ def test_a_dropped_partition_can_be_materialized_again(filled: Shop) -> None:
     run(filled, "retention_job", "retain", dry_run=False)
     assert filled.run("spending", partition=day(2)).success
     assert filled.stored() == {day(2): [1.0]}
+
+
+def test_a_removed_partition_says_so_in_the_ui(filled: Shop) -> None:
+    run(filled, "retention_job", "retain", dry_run=False)
+    records = filled.instance.fetch_observations(dg.AssetKey(["spending"]), limit=50).records
+    said = {record.partition_key: record.asset_observation for record in records}
+    observed = said[day(2)]
+    assert observed is not None
+    assert observed.metadata["retention"] == dg.MetadataValue.text("removed")
+    assert "Materialize it again" in (observed.description or "")
+
+
+def test_a_snapshot_is_a_partition_of_its_groups_snapshots(filled: Shop) -> None:
+    assert run(filled, "snapshot_job", "snapshot", name="june", tags={"keep": "y"}).success
+    assert filled.instance.get_dynamic_partitions("snapshots/spending") == ["june"]
+    event = filled.instance.get_latest_materialization_event(dg.AssetKey(["snapshots", "spending"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.partition == "june"
+    assert event.asset_materialization.metadata["dagster/row_count"].value == 10
+    again = Shop(filled.config.root, filled.instance).definitions.resolve_asset_graph()
+    node = again.get(dg.AssetKey(["snapshots", "spending"]))
+    assert node.parent_keys == {dg.AssetKey(["spending"])}
+    assert node.partitions_def is not None
+    assert node.partitions_def.get_partition_keys(dynamic_partitions_store=filled.instance) == [
+        "june"
+    ]
+
+
+def test_small_files_are_compacted_from_the_launchpad(filled: Shop) -> None:
+    with filled.store() as store:
+        store.register_feature("likes", feature_group="clicks", data_type="integer")
+        for number in range(3):
+            at = datetime(2024, 1, 1, number, tzinfo=UTC)
+            store.write_features([{"entity_id": "a", "event_timestamp": at, "likes": 1}], "clicks")
+        before = store.read_features("clicks").to_arrow()
+    assert run(filled, "compact_job", "compact", groups=["clicks"], at_least=3).success
+    with filled.store() as store:
+        assert len(store.table(store.applied.group("clicks")).files()) == 1
+        assert store.read_features("clicks").to_arrow() == before
+    (observed,) = filled.instance.fetch_observations(dg.AssetKey(["clicks"]), limit=1).records
+    assert observed.asset_observation is not None
+    report: Any = observed.asset_observation.metadata["compaction"].value
+    assert report["files"] == [3, 1]
+
+
+def test_only_the_dry_run_of_retention_is_scheduled_by_itself(shop: Shop) -> None:
+    on = [
+        schedule.name
+        for schedule in shop.definitions.schedules or ()
+        if schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    ]
+    assert on == ["retention_dry_run"]

@@ -95,12 +95,12 @@ def test_models_training_sets_snapshots_and_pushed_groups_are_assets_after_a_rel
     assert found.keys() - before.keys() == {
         "models/ages-v1.1",
         "training_sets/ages-2024.06",
-        "snapshots/june-2024",
+        "snapshots/profile",
         "hobbies",
     }
     assert found["models/ages-v1.1"] == {"training_sets/ages-2024.06"}
     assert found["training_sets/ages-2024.06"] == {"profile"}
-    assert found["snapshots/june-2024"] == {"profile"}
+    assert found["snapshots/profile"] == {"profile"}
     node = definitions.resolve_asset_graph().get(dg.AssetKey(["models", "ages-v1.1"]))
     assert (list(node.owners), node.description) == (["team:ages"], "The first.")
     assert not node.is_materializable

@@ -1,7 +1,7 @@
 """Each test gets an empty registry in SQLite and in a real PostgreSQL."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +19,26 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def schema(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes an empty schema in PostgreSQL and gives its URL."""
+
+    def make() -> str:
+        server = sa.make_url(str(request.getfixturevalue("postgres")))
+        name = f"registry_{next(_NUMBERS)}"
+        engine = sa.create_engine(server)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"CREATE SCHEMA {name}"))
+        engine.dispose()
+        own = server.update_query_dict({"options": f"-csearch_path={name}"})
+        return own.render_as_string(hide_password=False)
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'registry.db'}"
-    server = sa.make_url(str(request.getfixturevalue("postgres")))
-    name = f"registry_{next(_NUMBERS)}"
-    engine = sa.create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {name}"))
-    engine.dispose()
-    own = server.update_query_dict({"options": f"-csearch_path={name}"})
-    return own.render_as_string(hide_password=False)
+def url(request: pytest.FixtureRequest, tmp_path: Path, schema: Callable[[], str]) -> str:
+    return f"sqlite:///{tmp_path / 'registry.db'}" if request.param == "sqlite" else schema()
 
 
 @pytest.fixture

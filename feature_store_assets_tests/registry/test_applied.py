@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from feature_store_assets.declaration.feature import Entity, Feature
@@ -18,6 +19,7 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     BreakingChange,
     DeclarationError,
+    DependencyCycle,
     EntityNotFound,
     FeatureNotFound,
     GroupNotFound,
@@ -156,6 +158,40 @@ def test_groups_and_views_share_their_names(applied: Applied) -> None:
         applied.apply([group("h"), group("h", Y)])
     with pytest.raises(DeclarationError, match="Two declarations are named 'h'"):
         applied.apply([group("h"), FeatureView("h", [group("g")])])
+
+
+def reading(name: str, *upstream: str, **given: Any) -> FeatureGroup:
+    return group(name, upstream=upstream, **given)
+
+
+def test_groups_that_feed_each_other_in_a_circle_are_refused_by_name(applied: Applied) -> None:
+    prepared: list[FeatureGroup] = []
+    circle = [reading("a", "c", "orders"), reading("b", "a"), reading("c", "b"), reading("d", "c")]
+    with pytest.raises(
+        DependencyCycle, match=r"circle: (a -> b -> c -> a|b -> c -> a -> b|c -> a -> b -> c)\."
+    ):
+        applied.apply(circle, prepare=prepared.append)
+    assert (applied.groups(), prepared) == ([], [])
+
+
+def test_a_circle_that_closes_over_what_is_applied_is_refused(applied: Applied) -> None:
+    applied.apply([reading("a", "b"), reading("z", "a")])
+    with pytest.raises(DependencyCycle, match=r"circle: .*b -> (z -> )?a"):
+        applied.apply([reading("b", "z", "a")])
+    applied.apply([reading("b", "a"), reading("a")])
+    assert applied.group("b").upstream == ("a",)
+    with pytest.raises(DependencyCycle):
+        applied.apply([reading("a", "b", version=2)])
+    # Version 1 of a is read by nobody any more: the newest counts.
+    applied.apply([reading("a", version=2), reading("a", "b", version=1)])
+
+
+def test_what_reads_its_own_past_or_another_asset_of_that_name_is_no_circle(
+    applied: Applied,
+) -> None:
+    itself = reading("a", "a", per_partition=True)
+    other = reading("b", "c", ins={"c": dg.AssetIn(key="elsewhere")})
+    assert len(applied.apply([itself, other, reading("c", "b")])) == 3
 
 
 def test_unknown_names_are_answered_with_the_nearest(applied: Applied) -> None:

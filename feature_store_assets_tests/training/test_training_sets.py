@@ -28,6 +28,7 @@ from feature_store_assets.errors import (
     NaiveTimestamps,
     NameTaken,
     NotReproduced,
+    OutsideRetention,
     SnapshotNotFound,
     SpineError,
     TrainingSetChanged,
@@ -476,8 +477,6 @@ def test_a_set_of_a_snapshot_or_an_instant_reads_the_tables_as_they_were_then(
 
 
 def test_retention_leaves_what_a_set_needs(store: FeatureStore) -> None:
-    from feature_store_assets.orchestration.jobs import _retain  # loads Dagster
-
     daily = FeatureGroup(
         "daily",
         entity=Entity("user", {"entity_id": "string"}),
@@ -508,15 +507,14 @@ def test_retention_leaves_what_a_set_needs(store: FeatureStore) -> None:
     keep = [pin.table_version for pin in store.snapshots.pins.of_group("daily", 1)]
     table.sweep(older_than=timedelta(0), keep_versions=keep, dry_run=False)
     assert data() == 4
-    report = _retain(store, daily, at(24 * 9), dry_run=False)
-    assert report is not None
-    assert (report["partitions"], report["pinned_by"]) == (["2024-01-15", "2024-01-16"], [held.pin])
+    (report,) = store.retain(["daily"], dry_run=False, now=at(24 * 9))
+    assert (report.partitions, report.pinned_by) == (("2024-01-15", "2024-01-16"), (held.pin,))
     assert data() == 2
     assert held.reproduce() == held.digest
     joined = store.get_historical_features("daily", asked, as_of=held.pin)
     assert joined.to_arrow()["spent"].to_pylist() == [1.0, 1.0]
-    joined = store.get_historical_features("daily", asked)
-    assert joined.to_arrow()["spent"].to_pylist() == [None, None]
+    with pytest.raises(OutsideRetention, match=rf"These snapshots hold more of it: '{held.pin}'"):
+        store.get_historical_features("daily", asked)
 
 
 # Functions

@@ -1,0 +1,1 @@
+"""Upkeep: retention, compaction, archives and backups."""

@@ -1,0 +1,255 @@
+"""Retention: what is older than its group keeps goes, and nothing that is needed.
+
+A partition goes in steps, each of which may be the last before a kill: it is recorded as about to
+go; one commit takes it out of the table and rewrites nothing; readers of the version before have
+their time; its files go, but for those that a snapshot pins. The next run takes up what was left.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from feature_store_assets.registry.removals import Removal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from feature_store_assets.declaration.group import FeatureGroup
+    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.registry.holds import Holds
+    from feature_store_assets.registry.removals import Removals
+    from feature_store_assets.snapshots import Snapshots
+
+_log = logging.getLogger(__name__)
+
+# Superseded files stay at least so long, even without time travel.
+_LEAST = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What retention would do to one group.
+
+    Attributes
+    ----------
+    removals
+        The partitions that go.
+    unfinished
+        Those that a run began to remove which was killed.
+    needed_online
+        Partitions that are old enough, but hold the newest rows of so many entities that are
+        still served.
+    hold
+        The reason of the legal hold by which all stays; empty without one.
+    """
+
+    group: FeatureGroup
+    removals: tuple[Removal, ...] = ()
+    unfinished: tuple[Removal, ...] = ()
+    needed_online: Mapping[str, int] = field(default_factory=dict)
+    hold: str = ""
+
+
+@dataclass(frozen=True)
+class Retained:
+    """What retention did to one group, or would do.
+
+    Attributes
+    ----------
+    partitions, rows, bytes
+        What was removed from the newest version.
+    files, bytes_freed
+        What is gone from disk, superseded files included; zero in a dry run, but for the latter.
+    files_left
+        Files of removed partitions that a listing afterwards still finds: those that snapshots pin.
+    needed_online, hold
+        As in `Plan`.
+    pinned_by
+        The snapshots and training sets that hold versions of the table.
+    """
+
+    feature_group: str
+    dry_run: bool
+    partitions: tuple[str, ...]
+    rows: int
+    bytes: int
+    files: int
+    bytes_freed: int
+    files_left: int
+    needed_online: Mapping[str, int]
+    hold: str
+    pinned_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Removes what groups need not keep.
+
+    Parameters
+    ----------
+    table
+        Returns a group's table.
+    publish
+        Makes the online rows of a group follow partitions of its table.
+    removals, holds, snapshots
+        What the registry records.
+    retention
+        What groups keep that say nothing; None for all.
+    grace
+        Seconds for which a read of the version before may still open files.
+    """
+
+    table: Callable[[FeatureGroup], OfflineTable]
+    publish: Callable[[FeatureGroup, Sequence[str]], object]
+    removals: Removals
+    holds: Holds
+    snapshots: Snapshots
+    retention: timedelta | None
+    grace: float
+
+    def plan(self, group: FeatureGroup, now: datetime) -> Plan:
+        """Return what is older than a group keeps."""
+        table = self.table(group)
+        keep = group.retention or self.retention
+        hold = self.holds.of("group", group.name)
+        if not table.exists:
+            return Plan(group)
+        if hold is not None:
+            return Plan(group, hold=hold.reason)
+        recorded = self.removals.of(group.name, group.version)
+        files = table.files()
+        live = {file.partition for file in files}
+        unfinished = tuple(
+            each for each in recorded if each.freed_at is None and each.partition not in live
+        )
+        if keep is None:
+            return Plan(group, unfinished=unfinished)
+        old = [each for each in _contents(group, table, now) if _is_older(each, now - keep)]
+        needed = _needed_online(group, table, old, now)
+        going = tuple(each for each in old if each.partition not in needed)
+        return Plan(group, going, unfinished, needed)
+
+    def run(self, plans: Sequence[Plan], *, dry_run: bool) -> list[Retained]:
+        """Carry plans out, or only say what would go."""
+        if dry_run:
+            return [self._told(plan, files=0, freed=0, left=0, dry_run=True) for plan in plans]
+        removed = [(plan, *self._remove(plan)) for plan in plans]
+        if any(going for _, going, _ in removed):
+            _log.info("Waiting %g s for those who still read the versions before.", self.grace)
+            time.sleep(self.grace)
+        return [self._free(plan, going, pinned) for plan, going, pinned in removed]
+
+    def _remove(self, plan: Plan) -> tuple[tuple[Removal, ...], list[int]]:
+        """Take partitions out of the table; return them and the versions that are pinned."""
+        going = (*plan.removals, *plan.unfinished)
+        if not going:
+            return (), []
+        group, table = plan.group, self.table(plan.group)
+        self.removals.intend(plan.removals)
+        version = table.remove([each.partition for each in plan.removals])
+        pinned = self.removals.committed(going, version)
+        _log.info("'%s': removed %d partitions.", group.name, len(going))
+        if group.online:
+            self.publish(group, [each.partition for each in going])
+        return tuple(replace(each, table_version=version) for each in going), pinned
+
+    def _free(self, plan: Plan, going: Sequence[Removal], pinned: Sequence[int]) -> Retained:
+        files = freed = left = 0
+        if going:
+            partitions = [each.partition for each in going]
+            until = going[0].table_version or 0
+            done = self.table(plan.group).free(partitions, until=until, keep_versions=pinned)
+            self.removals.freed(going)
+            files, freed, left = done.files, done.bytes, done.left
+        return self._told(plan, files=files, freed=freed, left=left, dry_run=False)
+
+    def _told(self, plan: Plan, *, files: int, freed: int, left: int, dry_run: bool) -> Retained:
+        group = plan.group
+        swept = self._sweep(group, dry_run=dry_run) if self.table(group).exists else (0, 0)
+        return Retained(
+            group.name,
+            dry_run,
+            tuple(each.partition for each in plan.removals),
+            sum(each.rows for each in plan.removals),
+            sum(each.bytes for each in plan.removals),
+            files + swept[0],
+            freed + swept[1],
+            left,
+            plan.needed_online,
+            plan.hold,
+            tuple(dict.fromkeys(self.snapshots.holding(group))),
+        )
+
+    def _sweep(self, group: FeatureGroup, *, dry_run: bool) -> tuple[int, int]:
+        """Remove superseded files that neither time travel nor a snapshot needs."""
+        if self.holds.of("group", group.name) is not None:
+            return 0, 0
+        table = self.table(group)
+        age = max(self.snapshots.time_travel, _LEAST)
+        if dry_run:
+            pins = self.snapshots.pins.of_group(group.name, group.version)
+            pinned = sorted({pin.table_version for pin in pins})
+        else:
+            oldest = table.version_before(age)
+            pinned = self.removals.raise_floor(group.name, group.version, oldest)
+        swept = table.sweep(older_than=age, keep_versions=pinned, dry_run=dry_run)
+        return swept.files, swept.bytes
+
+
+def _contents(group: FeatureGroup, table: OfflineTable, now: datetime) -> list[Removal]:
+    """Return what each partition holds, by the log's statistics alone."""
+    found: dict[str, Removal] = {}
+    for file in table.files():
+        new = Removal(
+            group.name, group.version, file.partition, file.first, file.last, file.rows, file.bytes,
+            now,
+        )  # fmt: skip
+        old = found.get(file.partition)
+        found[file.partition] = new if old is None else _together(old, new)
+    return list(found.values())
+
+
+def _together(one: Removal, other: Removal) -> Removal:
+    firsts = [each.first for each in (one, other) if each.first is not None]
+    lasts = [each.last for each in (one, other) if each.last is not None]
+    return replace(
+        one,
+        first=min(firsts, default=None),
+        last=max(lasts, default=None),
+        rows=one.rows + other.rows,
+        bytes=one.bytes + other.bytes,
+    )
+
+
+def _is_older(removal: Removal, than: datetime) -> bool:
+    return removal.last is not None and removal.last < than
+
+
+def _needed_online(
+    group: FeatureGroup, table: OfflineTable, old: Sequence[Removal], now: datetime
+) -> dict[str, int]:
+    """Return how many entities' newest rows lie in old partitions and are still served."""
+    if not group.online or not old:
+        return {}
+    if group.ttl is not None:
+        served = now - group.ttl
+        old = [each for each in old if each.last is not None and each.last >= served]
+    if not old:
+        return {}
+    import pyarrow.compute as pc
+
+    version = table.version()
+    partitions = [each.partition for each in old]
+    keys = table.rows(version=version, partitions=partitions, columns=table.keys)
+    newest = table.newest(version=version, until=now, keys=keys, columns=[])
+    if group.ttl is not None:
+        newest = newest.filter(pc.field(table.timestamp) >= now - group.ttl)
+    counts = Counter(newest["partition"].to_pylist())
+    return {partition: counts[partition] for partition in partitions if counts[partition]}
