@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     # A feature ("" for the rows as such), what is asked of it, and how: None where it cannot be.
     _Asked = tuple[str, str, Expectation | None]
 
+_ROWS_AT_ONCE = 1_000_000
 _ALL = "all"
 _FINE = ("passed", "not applicable")
 _SNAPSHOT, _TRAINING_SET = "snapshot:", "training_set:"
@@ -188,7 +189,7 @@ class Review:
         held: dict[str, int] = {}
         for file in files:
             held[file.partition] = held.get(file.partition, 0) + file.rows
-        for some in portions({key: held[key] for key in keys if key in held}):
+        for some in portions({key: held[key] for key in keys if key in held}, _ROWS_AT_ONCE):
             rows = table.rows(version=version, partitions=some, columns=list(table.columns))
             judged = self.gate.judge(group, pl.DataFrame(rows), some)
             # What a run has replaced meanwhile has newer statistics already.

@@ -273,7 +273,7 @@ def test_groups_are_described_and_found(client: FeatureStoreClient) -> None:
     assert [each["name"] for each in card["features"]] == ["delay"]
     assert client.search("delay")[0] == {
         "kind": "feature", "name": "routes.delay", "description": "", "score": 100,
-        "stage": "active",
+        "stage": "active", "freshness": "unknown",
     }  # fmt: skip
 
 

@@ -271,8 +271,7 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
     "OutsideRetention": [
         (
             lambda: errors.OutsideRetention("g", "Partition p", NOON, ["s"]),
-            "Partition p of 'g' is outside retention. Its rows are kept from 2024-.* These "
-            "snapshots hold more of it: 's'; read with as_of=",
+            "Partition p of 'g' is outside retention. .* from 2024-.* more of it: 's'; read",
         ),
         (
             lambda: errors.OutsideRetention("g", "Partition p", None, []),
@@ -290,6 +289,26 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             lambda: errors.SnapshotDamaged("s", [f"{n} is gone" for n in range(7)]),
             "'s' is not what was pinned: 0 is gone; .*; and 2 more. Restore these files",
         )
+    ],
+    "ArchiveConflict": [
+        (
+            lambda: errors.ArchiveConflict({"a v1": ["1", "2"], "b v2": ["3"]}),
+            r"left alone:\n  a v1: 1, 2\n  b v2: 3\nImport with on_conflict=",
+        ),
+        (lambda: errors.ArchiveConflict({"a v1": list("x" * 23)}), "x, x and 3 more"),
+    ],
+    "GroupHeld": [
+        (
+            lambda: errors.GroupHeld("a", "case 7"),
+            r"rows of 'a' stay as they are, .*hold is on it \(case 7\)\. Lift the hold",
+        )
+    ],
+    "ArchiveUnusable": [
+        (
+            lambda: errors.ArchiveUnusable("june", [f"{n} is missing" for n in range(7)]),
+            r"'june' cannot be imported: 0 is .*; and 2 more\. Take a sound copy .* was written\.$",
+        ),
+        (lambda: errors.ArchiveUnusable("june", ["Too new"], "Upgrade."), "Too new. Upgrade. Noth"),
     ],
     "StoreUnavailable": [(lambda: errors.StoreUnavailable("Away."), "Away.")],
     "OnlineStoreUnavailable": [

@@ -155,6 +155,17 @@ def test_a_training_set_whose_files_are_gone_may_hold_all_that_it_pins(
     assert "other-2024" in ids(store.get_feature_lineage("city")["downstream"])
 
 
+def test_a_training_set_read_from_a_snapshot_comes_from_it(store: FeatureStore) -> None:
+    store.create_training_set(["spending.spent"], [row("u", 1)], "of-june", as_of="june")
+    store.log_model("june-v1", training_set="of-june")
+    found = edges(store.get_feature_lineage("spending.spent"))
+    assert {
+        ("spending", "june", "recorded"),
+        ("june", "of-june", "recorded"),
+        ("of-june", "june-v1", "recorded"),
+    } <= found
+
+
 def test_a_bare_name_must_be_unique(store: FeatureStore) -> None:
     store.apply(pushed("animals", Feature("age", "int64")))
     with pytest.raises(AmbiguousFeature, match=r"'age' may be 'animals.age', 'people.age'"):

@@ -386,10 +386,10 @@ def _record(connection: sa.Connection, declared: Declared, action: str, changed_
     }
     now = datetime.now(UTC)
     told = {"version": version, "change": action, "hash": declared.hash}
-    append(connection, "apply", f"{kind} {declared.name}", told, changed_by)
+    who = append(connection, "apply", f"{kind} {declared.name}", told, changed_by).actor
     put(connection, {**content, "applied_at": now})
     connection.execute(
-        sa.insert(history).values(**content, action=action, changed_by=changed_by, changed_at=now)
+        sa.insert(history).values(**content, action=action, changed_by=who, changed_at=now)
     )
 
 

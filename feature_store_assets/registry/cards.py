@@ -57,7 +57,7 @@ def group_card(
                 "name": feature.name,
                 "type": feature.dtype,
                 "stage": stages.feature(group, feature.name),
-                **_numbers(profiles.get(feature.name)),
+                **_numbers(profiles.get(feature.name), personal=feature.pii),
                 "description": feature.description,
             }
             for feature in group.features
@@ -99,7 +99,11 @@ def feature_card(
         ],
         "used_by": list(used_by),
         "statistics": [
-            {"partition": partition, "rows": profile.count, **_numbers(profile)}
+            {
+                "partition": partition,
+                "rows": profile.count,
+                **_numbers(profile, personal=feature.pii),
+            }
             for partition, profile in list(history.items())[-_PARTITIONS:]
         ],
     }
@@ -131,12 +135,14 @@ def view_card(
 _PARTITIONS = 10
 
 
-def _numbers(profile: Profile | None) -> dict[str, Any]:
+def _numbers(profile: Profile | None, *, personal: bool) -> dict[str, Any]:
     if profile is None:
         return {}
+    counts = {"missing": profile.missing_share, "distinct": profile.distinct}
+    if personal:  # by now; when it was counted it may not have been
+        return counts
     return {
-        "missing": profile.missing_share,
-        "distinct": profile.distinct,
+        **counts,
         "mean": profile.mean,
         "minimum": profile.minimum,
         "maximum": profile.maximum,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from feature_store_assets.errors import HoldNotFound
-from feature_store_assets.registry.audit import append
+from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.database import holds
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Holds:
 
     def place(self, kind: Held, name: str, reason: str, placed_by: str = "") -> Hold:
         """Hold a group or snapshot; a second hold replaces the first one's reason."""
-        hold = Hold(kind, name, reason, placed_by, datetime.now(UTC))
+        hold = Hold(kind, name, reason, placed_by or user(), datetime.now(UTC))
         with self._database.write() as connection:
             append(connection, "hold", f"{kind} {name}", {"reason": reason}, placed_by)
             connection.execute(sa.delete(holds).where(*_this(kind, name)))

@@ -103,15 +103,25 @@ class Users:
     ) -> None:
         self._views, self._pins, self._models = views, pins, models
 
-    def of(self, kind: str, name: str, version: int) -> tuple[str, ...]:
-        """Return the users of a group or view: `view churn`, `model delay-v3`."""
+    def of(self, kind: str, name: str, version: int, feature: str | None = None) -> tuple[str, ...]:
+        """Return the users of a group or view: `view churn`, `model delay-v3`.
+
+        Parameters
+        ----------
+        feature
+            Only those that take this feature of the group; a table is pinned as a whole.
+        """
         views = [name]
         found = []
         if kind == "group":
             views = [
                 view.name
                 for view in self._views
-                if (name, version) in [(each.group, each.version) for each in view.selections]
+                if any(
+                    (each.group, each.version) == (name, version)
+                    and (feature is None or feature in dict(each.features))
+                    for each in view.selections
+                )
             ]
             found = [f"view {each}" for each in views]
             for pin in self._pins:
@@ -123,7 +133,15 @@ class Users:
         found += [
             f"model {model.name}"
             for model in self._models
-            if model.view in views
-            or (kind == "group" and any(each.startswith(f"{name}.") for each in model.features))
+            if (feature is None and model.view in views)
+            or (kind == "group" and any(_is_of(each, name, feature) for each in model.features))
         ]
         return tuple(dict.fromkeys(found))
+
+
+def _is_of(feature_id: str, group: str, feature: str | None) -> bool:
+    return (
+        feature_id.startswith(f"{group}.")
+        if feature is None
+        else (feature_id == f"{group}.{feature}")
+    )

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSQUERY
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from feature_store_assets.registry.database import Database
-    from feature_store_assets.registry.stages import Standings
 
 Freshness = Literal["fresh", "stale", "unknown"]
 
@@ -101,6 +100,14 @@ class Filters:
     freshness: Freshness | None = None
 
 
+class Stages(Protocol):
+    """What knows where things stand."""
+
+    def named(self, kind: str, name: str, owner: str, version: int, *, draft: bool) -> str:
+        """Return the stage of a group, view or feature; `draft` is what it was declared as."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Entry:
     """One row of `search_entries`, and how well it fits."""
@@ -111,15 +118,6 @@ class _Entry:
     version: int
     card: str
     score: float
-
-    def stage(self, card: Mapping[str, Any], stages: Standings) -> str:
-        """Return where it stands; a feature stands where its group does, unless that is active."""
-        whole = stages.moved.get(("group", self.owner, self.version))
-        if self.kind == "feature" and whole is not None and whole.stage != "active":
-            return whole.stage
-        own = stages.moved.get((self.kind, self.name, self.version))
-        draft = self.kind == "feature" and card["tags"].get("stage") == "draft"
-        return own.stage if own is not None else "draft" if draft else "active"
 
 
 def words(text: str) -> list[str]:
@@ -141,7 +139,7 @@ def words(text: str) -> list[str]:
 def search(
     database: Database,
     text: str,
-    stages: Standings,
+    stages: Stages,
     filters: Filters = Filters(),  # frozen
     *,
     freshness: Callable[[FeatureGroup], str] | None = None,
@@ -157,7 +155,7 @@ def search(
     text
         Any text: it has no syntax. Without words, all that the filters let through is found.
     stages
-        The stages of everything, as they are now.
+        Knows where everything stands now.
     freshness
         Says of a group whether it is `fresh` or `stale`; asked at most once for each group of
         what is returned, or of what else fits if that is filtered by. Without it all are
@@ -178,7 +176,8 @@ def search(
         if limit is not None and len(hits) >= limit:
             break
         card = json.loads(entry.card)
-        stage = entry.stage(card, stages)
+        draft = entry.kind == "feature" and card["tags"].get("stage") == "draft"
+        stage = stages.named(entry.kind, entry.name, entry.owner, entry.version, draft=draft)
         if not _fits(card, stage, filters):
             continue
         state = "" if entry.kind == "view" else known.of(entry.owner, entry.version)

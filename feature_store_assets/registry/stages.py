@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, NotServed, StageRefused, suggestion
-from feature_store_assets.registry.audit import append
+from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.database import stages
 
 if TYPE_CHECKING:
@@ -124,7 +124,13 @@ class Stages:
             if to not in _NEXT[stands.stage]:
                 raise StageRefused(stands.name, stands.stage, to, _NEXT[stands.stage])
             moved = Standing(
-                now.kind, now.name, now.version, to, successor, changed_by, datetime.now(UTC)
+                now.kind,
+                now.name,
+                now.version,
+                to,
+                successor,
+                changed_by or user(),
+                datetime.now(UTC),
             )
             told = {"version": now.version, "from": stands.stage, "to": to, "successor": successor}
             append(connection, "move", f"{now.kind} {now.name}", told, changed_by)
@@ -145,6 +151,14 @@ class Standings:
     def feature(self, group: FeatureGroup, name: str) -> Stage:
         """Return a feature's stage: its group's, unless that is active."""
         return _effective(group, name, self.moved).stage
+
+    def named(self, kind: str, name: str, owner: str, version: int, *, draft: bool) -> Stage:
+        """Return the stage of what has a name; `draft` is what it was declared as."""
+        own = Standing(kind, name, version, "draft" if draft else "active")
+        if kind != "feature":
+            return _now(own, self.moved).stage
+        whole = Standing("group", owner, version, "active")
+        return _where(whole, own, self.moved).stage
 
     def view(self, view: FeatureView) -> Stage:
         return _now(Standing("view", view.name, 1, "active"), self.moved).stage
@@ -174,8 +188,13 @@ def _now(unmoved: Standing, moved: Mapping[Place, Standing]) -> Standing:
 
 def _effective(group: FeatureGroup, feature: str, moved: Mapping[Place, Standing]) -> Standing:
     """Return where a feature stands: where its group does, unless that is active."""
-    whole = _now(Standing("group", group.name, group.version, "active"), moved)
-    return whole if whole.stage != "active" else _now(_feature(group, feature), moved)
+    whole = Standing("group", group.name, group.version, "active")
+    return _where(whole, _feature(group, feature), moved)
+
+
+def _where(whole: Standing, own: Standing, moved: Mapping[Place, Standing]) -> Standing:
+    whole = _now(whole, moved)
+    return whole if whole.stage != "active" else _now(own, moved)
 
 
 def served(

@@ -108,7 +108,7 @@ def feature_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any
         "in_all": len(history),
         "numbers": any(profile.mean is not None for profile in history.values()),
         "changes": _changes(store, group, own),
-        "used_by": _users(_of_feature(store, card["used_by"], names, name), names),
+        "used_by": _users(card["used_by"], names),
         "usage": _usage(each for each in store.usage.of(owner) if each.feature == own),
         "node": Node("feature", name),
     }
@@ -189,20 +189,6 @@ def _users(used_by: Iterable[str], names: Names) -> list[tuple[str, _Named]]:
         name = each.removeprefix(f"{kind} ")
         told.append((kind, _Named(name, names.page(name) if kind == "view" else None)))
     return told
-
-
-def _of_feature(
-    store: FeatureStore, used_by: Iterable[str], names: Names, feature: str
-) -> list[str]:
-    """Return the users of a group without the views and models that leave a feature out."""
-    owner, _, own = feature.rpartition(".")
-    others = {
-        f"view {view.name}"
-        for view in names.views.values()
-        if not any(each.group == owner and own in dict(each.features) for each in view.selections)
-    }
-    others |= {f"model {each.name}" for each in store.models() if feature not in each.features}
-    return [each for each in used_by if each not in others]
 
 
 def _changes(store: FeatureStore, group: FeatureGroup, feature: str) -> list[dict[str, Any]]:

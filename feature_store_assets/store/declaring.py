@@ -34,7 +34,7 @@ class Declaring(Judging, Tracing):
         BreakingChange
             Stored rows cannot follow a change; nothing was applied.
         """
-        changes = self.applied.apply(declarations, prepare=self._prepare_table, changed_by=user())
+        changes = self.applied.apply(declarations, prepare=self._prepare_table)
         self.serving.forget()
         return changes
 
@@ -161,13 +161,16 @@ class Declaring(Judging, Tracing):
             self.applied.resolve(name)  # says what there is
             view = next(each for each in views if each.name == name)
             return view_card(view, stages, self.applied.history(name), users.of("view", name, 1))
-        used = users.of("group", group.name, group.version)
+        used = users.of("group", group.name, group.version, feature if owner else None)
         kept = self.review.statistics.of(group.name, group.version)
+        read = self.usage_statistics(group.name)
+        shown = {"freshness_state": self.freshness(group), "read_by": read}
         if owner:
             history = {key: each[feature] for key, each in kept.items() if feature in each}
-            return feature_card(group, group.feature(feature), stages, history, used)
+            shown["read_by"] = [each for each in read if each["feature"] == name]
+            return feature_card(group, group.feature(feature), stages, history, used) | shown
         newest = list(kept.items())[-1] if kept else None
-        return group_card(group, stages, newest, self.applied.history(name), used)
+        return group_card(group, stages, newest, self.applied.history(name), used) | shown
 
     def _prepare_table(self, group: FeatureGroup) -> None:
         table = self.table(group)

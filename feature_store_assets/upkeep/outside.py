@@ -74,13 +74,15 @@ class Outside:
         """
         import pyarrow.compute as pc
 
-        lasts = [each.last for each in self._removed if each.last is not None]
-        if not lasts:
+        firsts = [each.first for each in self._removed if each.first is not None]
+        if not firsts:
             return
-        kept_from = self._kept_from()
-        newest = max(lasts) if kept_from is None else min(max(lasts), kept_from)
-        asked = times()
-        outside = asked.filter(pc.less(asked, pa.scalar(newest, asked.type))).length()
+        asked, kept_from = times(), self._kept_from()
+        # Before the first row there never was an answer; before the kept ones there is none now.
+        lost = pc.greater_equal(asked, pa.scalar(min(firsts), asked.type))
+        if kept_from is not None:
+            lost = pc.and_(lost, pc.less(asked, pa.scalar(kept_from, asked.type)))
+        outside = asked.filter(lost).length()
         if outside:
             shown = f"The time of {outside} of {len(asked)} rows of the spine"
             self._tell(shown, whole=outside == len(asked))

@@ -85,7 +85,7 @@ def test_a_snapshot_is_made_again_or_it_is_said_why_not(
 
 def test_errors_are_one_line() -> None:
     assert "No feature group is named 'spent'" in refused("export", "x", "--group", "spent")
-    assert "No view" in refused("export", "x", "--view", "tri")
+    assert "Did you mean 'trip'" in refused("export", "x", "--view", "tri")
     run("export", "archive")
     assert "holds an archive already" in refused("export", "archive")
     Path("archive/archive.json").unlink()

@@ -331,3 +331,29 @@ def test_a_pushed_group_has_a_timeline_without_dagster(
             "declaration added",
             "snapshot",
         ]
+
+
+def test_pushed_writes_and_snapshots_are_told_to_the_instance(home: Path) -> None:
+    with FeatureStore() as store:
+        record(store)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(["profile"]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        metadata = event.asset_materialization.metadata
+        assert metadata["dagster/row_count"].value == 1
+        assert instance.get_dynamic_partitions("snapshots/profile") == ["june-2024"]
+    with FeatureStore() as store:
+        store.delete_snapshot("june-2024")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_dynamic_partitions("snapshots/profile") == []
+
+
+def test_a_write_stands_where_dagster_cannot_be_told(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (home / "dagster.yaml").write_text("storage: nonsense")
+    with FeatureStore() as store:
+        record(store)
+        assert len(store.read_features("profile")) == 1
+    assert f"The Dagster instance in {home} could not be told." in caplog.text

@@ -176,7 +176,8 @@ def test_words_find_what_has_them(app: ASGIApp) -> None:
         ("dtype=int64", ["/features/houses.rooms"]),
         ("entity=house&kind=group", ["/groups/houses"]),
         ("stage=deprecated&entity=meter", ["/features/meters.tariff"]),
-        ("freshness=stale", []),
+        ("freshness=stale&kind=group", ["/groups/meters"]),
+        ("freshness=fresh", []),
         ("q=meter&kind=group&owner=team:grid&stage=&dtype=", ["/groups/meters"]),
     ],
 )
