@@ -120,8 +120,8 @@ def _compaction(folder: Path) -> Iterator[Row]:
         found.append(pa.table(table.to_pyarrow_dataset().to_table()))
 
     mine, theirs = in_turn(ours, raw)
-    one, other = (pl.DataFrame(each).select(KEY, TIME, "f0").sort(KEY, TIME) for each in found[-2:])
-    assert one.equals(other)
+    sides = [pl.DataFrame(each).select(KEY, TIME, "f0").sort(KEY, TIME) for each in found[-2:]]
+    assert sides[0].equals(sides[1])
     yield versus(f"compaction of {_SMALL_FILES} files of 1,000 rows, read back", mine, theirs)
 
 

@@ -146,7 +146,6 @@ class Gate:
             The partitions, in the order of time where they have one.
         """
         types = {feature.name: feature.dtype for feature in group.features}
-        personal = [feature.name for feature in group.features if feature.pii]
         verdicts: dict[str, list[Verdict]] = {key: [] for key in keys}
         for verdict in check(
             rows,
@@ -155,13 +154,13 @@ class Gate:
             features=types,
             vacuous=group.vacuous_expectations,
             fences=self._fences(group, keys),
-            pii=[*group.entity.join_keys, *personal],
+            pii=group.confidential,
         ):
             verdicts[verdict.partition].append(verdict)
-        profiles = profile(rows, partitions=keys, features=list(types), pii=personal)
+        profiles = profile(rows, partitions=keys, features=list(types), pii=group.personal)
         judged = Judged(rows, verdicts, profiles)
         if group.drift:
-            self._compare(group, judged, types, personal)
+            self._compare(group, judged, types)
         return judged
 
     def _fences(self, group: FeatureGroup, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -186,13 +185,7 @@ class Gate:
                 found[name] = (quantiles[1] - reach, quantiles[99] + reach)
         return found
 
-    def _compare(
-        self,
-        group: FeatureGroup,
-        judged: Judged,
-        types: Mapping[str, str],
-        personal: Sequence[str],
-    ) -> None:
+    def _compare(self, group: FeatureGroup, judged: Judged, types: Mapping[str, str]) -> None:
         """Measure how far each partition is from what it is compared with."""
         against = dict.fromkeys(rule.against for rule in group.drift)
         past = _Past(self.statistics, group, judged, list(against))
@@ -205,7 +198,9 @@ class Gate:
         for key in judged.keys:
             references = {**{name: past.of(name, key) for name in past.names}, **fixed}
             rows = split.get((key,), judged.rows.clear())
-            judged.shifts[key] = compare(group.drift, types, references, rows, key, pii=personal)
+            judged.shifts[key] = compare(
+                group.drift, types, references, rows, key, pii=group.personal
+            )
             judged.references[key] = references[next(iter(against))]
             if not judged.reasons(key):
                 past.add(key)

@@ -56,9 +56,8 @@ def describe(group: FeatureGroup, rows: pl.DataFrame, features: Sequence[str]) -
 
 
 def _whole(group: FeatureGroup, rows: pl.DataFrame, features: Sequence[str]) -> dict[str, Profile]:
-    personal = [feature.name for feature in group.features if feature.pii]
     one = rows.select(pl.lit(_ALL).alias(PARTITION), *features)
-    return profile(one, partitions=[_ALL], features=features, pii=personal)[_ALL]
+    return profile(one, partitions=[_ALL], features=features, pii=group.personal)[_ALL]
 
 
 def assess(
@@ -91,7 +90,7 @@ def assess(
             partitions=[_ALL],
             features=types,
             vacuous=group.vacuous_expectations,
-            pii=[*group.entity.join_keys, *(each.name for each in group.features if each.pii)],
+            pii=group.confidential,
         )
     }
     shown: dict[str, list[dict[str, Any]]] = {name: [] for name in features}

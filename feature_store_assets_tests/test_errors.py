@@ -268,6 +268,13 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         ),
         (lambda: errors.HoldNotFound("group", "a", ["ab"]), "Did you mean 'ab'"),
     ],
+    "BackupNotFound": [
+        (lambda: errors.BackupNotFound("/b", None, []), "There is no backup in '/b'.$"),
+        (
+            lambda: errors.BackupNotFound("/b", "x", ["2023", "2024"]),
+            "No backup in '/b' is named 'x'. The newest: 2024.$",
+        ),
+    ],
     "OutsideRetention": [
         (
             lambda: errors.OutsideRetention("g", "Partition p", NOON, ["s"]),
@@ -301,6 +308,18 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (
             lambda: errors.GroupHeld("a", "case 7"),
             r"rows of 'a' stay as they are, .*hold is on it \(case 7\)\. Lift the hold",
+        )
+    ],
+    "RestoreRefused": [
+        (
+            lambda: errors.RestoreRefused("'/d'", "is not empty"),
+            "^'/d' is not empty: .*FEATURE_STORE_STORAGE_PATH, .*Nothing was changed.$",
+        )
+    ],
+    "BackupUnusable": [
+        (
+            lambda: errors.BackupUnusable("/b", [f"{n} is gone" for n in range(7)]),
+            r"The backup in '/b' cannot be used: 0 is gone; .*; and 2 more\. Take another",
         )
     ],
     "ArchiveUnusable": [

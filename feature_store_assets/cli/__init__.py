@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from feature_store_assets.cli.archive import export, import_
+from feature_store_assets.cli.backups import backup, restore
 from feature_store_assets.cli.catalogue import list_, search, show
 from feature_store_assets.cli.keeping import compact, hold, retain, snapshot
 from feature_store_assets.cli.lifecycle import audit, history, plan, stage
@@ -41,6 +42,7 @@ class _Commands(click.Group):
     commands=[
         apply,
         audit,
+        backup,
         compact,
         export,
         history,
@@ -58,6 +60,7 @@ class _Commands(click.Group):
         rebuild,
         registry,
         report,
+        restore,
         retain,
         search,
         serve,

@@ -46,7 +46,7 @@ def _listed(store: "fs.FeatureStore", kind: str) -> tuple[list[str], list[list[A
             [pin.snapshot, pin.feature_group, pin.group_version, pin.table_version,
              pin.created_at.isoformat()]
             for pin in store.snapshots.pins.all()
-            if ":" not in pin.snapshot  # those of training sets
+            if pin.of_snapshot  # those of training sets
         ]  # fmt: skip
     if kind == "training-sets":
         return ["training set", "rows", "features"], [

@@ -21,7 +21,7 @@ _ROWS_SHOWN = 20
 _FILES = ("csv", "json", "parquet")
 
 
-def _instant(text: str) -> datetime:
+def instant(text: str) -> datetime:
     """Read an ISO date or time; without a zone it means local time, as in Python."""
     try:
         return datetime.fromisoformat(text).astimezone()
@@ -33,7 +33,7 @@ def _instant(text: str) -> datetime:
 
 def _name_or_instant(text: str) -> str | datetime:
     """Tell a snapshot's name, which starts with a letter, from an instant."""
-    return _instant(text) if text[:1].isdigit() else text
+    return instant(text) if text[:1].isdigit() else text
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -56,8 +56,8 @@ _features = click.option(
 )
 @click.argument("group")
 @_features
-@click.option("--start", type=_instant, metavar="TIME", help="Event times from this ISO time on.")
-@click.option("--end", type=_instant, metavar="TIME", help="Event times before this.")
+@click.option("--start", type=instant, metavar="TIME", help="Event times from this ISO time on.")
+@click.option("--end", type=instant, metavar="TIME", help="Event times before this.")
 @click.option("--partition", "partitions", multiple=True, metavar="KEY", help="May be repeated.")
 @click.option(
     "--as-of",
@@ -134,7 +134,7 @@ def read(
 @click.argument("entities", nargs=-1, required=True, metavar="ENTITY...")
 @_features
 @click.option(
-    "--at", type=_instant, metavar="TIME", help="Count ages from this instant instead of now."
+    "--at", type=instant, metavar="TIME", help="Count ages from this instant instead of now."
 )
 @click.option("--status", is_flag=True, help="Show present, missing or expired, and event times.")
 @as_json

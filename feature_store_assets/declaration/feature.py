@@ -15,7 +15,7 @@ from feature_store_assets.declaration.expect import (
 )
 from feature_store_assets.declaration.mask import MASKS
 from feature_store_assets.declaration.types import type_name
-from feature_store_assets.errors import DeclarationError, suggestion
+from feature_store_assets.errors import DataError, DeclarationError, suggestion
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
 # Columns of every table beside the declared ones, and prefixes that joins use inside.
@@ -31,6 +31,7 @@ _PYTHON_TYPES: Mapping[type, str] = {
     date: "date32",
     datetime: "timestamp[us, UTC]",
 }
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 
 
@@ -39,6 +40,16 @@ def checked_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise DeclarationError(
             f"'{name}' cannot name a {what}: use letters, digits and '_', starting with a letter."
+        )
+    return name
+
+
+def checked_label(name: str, what: str, most: int = 100) -> str:
+    """Return `name` if it can name what is recorded: dots and dashes may be in it."""
+    if len(name) > most or not _LABEL.fullmatch(name):
+        raise DataError(
+            f"'{name}' cannot name a {what}: use up to {most} letters, digits, '_', '-' and '.', "
+            f"starting with a letter."
         )
     return name
 

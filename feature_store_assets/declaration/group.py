@@ -245,6 +245,16 @@ class FeatureGroup:
         return [feature.name for feature in self.features]
 
     @property
+    def personal(self) -> list[str]:
+        """The features of which no value may be shown or kept beside the rows."""
+        return [feature.name for feature in self.features if feature.pii]
+
+    @property
+    def confidential(self) -> list[str]:
+        """The join keys and the personal features: columns that are masked in samples."""
+        return [*self.entity.join_keys, *self.personal]
+
+    @property
     def all_expectations(self) -> tuple[Expectation, ...]:
         """The features' bounds, then the declared expectations, each once."""
         bounds = (rule for feature in self.features for rule in feature.expectations)

@@ -251,7 +251,7 @@ class Lineage:
         seen = dict.fromkeys(
             (pin.created_at, pin.snapshot, pin.created_by)
             for pin in self._pins.all()
-            if pin.feature_group == start.table and ":" not in pin.snapshot
+            if pin.feature_group == start.table and pin.of_snapshot
         )
         events += [_event(at, "snapshot", name, by) for at, name, by in seen]
         events += [

@@ -219,7 +219,7 @@ class _Builder:
 
     def _records(self) -> None:
         for pin in self._recorded.pins:
-            if ":" not in pin.snapshot:  # else it is a training set's
+            if pin.of_snapshot:  # else it is a training set's
                 snapshot = self._node("snapshot", pin.snapshot, _person(pin.created_by))
                 self._edge(self._node("group", pin.feature_group), snapshot, "recorded")
         for learnt in self._recorded.training_sets:

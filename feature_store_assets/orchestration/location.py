@@ -18,6 +18,7 @@ from feature_store_assets.errors import DeclarationError
 from feature_store_assets.orchestration.alerting import alert_sensor
 from feature_store_assets.orchestration.archiving import export_job, import_job
 from feature_store_assets.orchestration.assets import OpenStore, group_asset, online_asset
+from feature_store_assets.orchestration.backing import backup_job, backup_schedule
 from feature_store_assets.orchestration.catching_up import partition_sensor
 from feature_store_assets.orchestration.jobs import (
     compact_job,
@@ -95,7 +96,7 @@ def _built(
     pushed = [pushed_asset(group) for group in groups if not group.materialized]
     recorded = recorded_assets(settings, _keys(assets), [group.name for group in groups])
     snapshot, retain = snapshot_job(open_store), retention_job(open_store)
-    compact = compact_job(open_store)
+    compact, backup = compact_job(open_store), backup_job(open_store)
     validate = validate_job(groups, open_store)
     by_name = {group.name: group for group in groups}
     # The declarations travel with the location: `feature-store apply` reads them there.
@@ -106,11 +107,16 @@ def _built(
             snapshot,
             retain,
             compact,
+            backup,
             validate,
             export_job(open_store),
             import_job(open_store),
         ],
-        schedules=[*upkeep_schedules(snapshot, retain, compact), validate_schedule(validate)],
+        schedules=[
+            *upkeep_schedules(snapshot, retain, compact),
+            validate_schedule(validate),
+            backup_schedule(backup),
+        ],
         sensors=[alert_sensor(computed, open_store), partition_sensor(computed)],
         resources={"table_io": TableIOManager(by_name, open_store)},
         executor=dg.in_process_executor,

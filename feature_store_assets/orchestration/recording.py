@@ -65,7 +65,7 @@ def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
         group = pin.feature_group
         if pin.training_set is not None:
             held.setdefault(pin.training_set, []).append(group)
-        elif ":" not in pin.snapshot:
+        elif pin.of_snapshot:
             specs[group] = _spec(
                 "snapshots", group, [group], f"What snapshots pin of {group}, one partition each.",
                 partitions=snapshot_partitions(group),

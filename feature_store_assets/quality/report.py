@@ -136,7 +136,7 @@ def _state(verdicts: Sequence[Verdict], shifts: Sequence[Shift]) -> State:
 def _faults(
     group: FeatureGroup, verdicts: Sequence[Verdict], shifts: Sequence[Shift]
 ) -> Iterator[_Fault]:
-    personal = {*group.entity.join_keys, *(each.name for each in group.features if each.pii)}
+    personal = set(group.confidential)
     for each in verdicts:
         if each.outcome != "passed":
             columns, severity = each.expectation.columns, each.expectation.severity

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from feature_store_assets.declaration.feature import checked_owners
-from feature_store_assets.errors import DataError, ModelNotFound, NameTaken
+from feature_store_assets.declaration.feature import checked_label, checked_owners
+from feature_store_assets.errors import ModelNotFound, NameTaken
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import models
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from feature_store_assets.registry.database import Database
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 _LISTS = ("features", "owners")
 
 
@@ -51,11 +49,7 @@ class Model:
     logged_at: datetime
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise DataError(
-                f"'{self.name}' cannot name a model: use up to 100 letters, digits, '_', '-' and "
-                f"'.', starting with a letter."
-            )
+        checked_label(self.name, "model")
         checked_owners(self.owners, self.name)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
 
 
-# Snapshots cannot be named so: their names hold no colon.
+# Other pins than snapshots: the names of these hold no colon.
 _TRAINING_SET = "training-set:"
 
 
@@ -29,7 +29,7 @@ def training_pin(name: str) -> str:
 
 @dataclass(frozen=True)
 class Pin:
-    """One group as a snapshot or training set holds it."""
+    """One group as a snapshot holds it; or a training set, or an export or backup under way."""
 
     snapshot: str
     feature_group: str
@@ -38,6 +38,10 @@ class Pin:
     description: str
     created_by: str
     created_at: datetime
+
+    @property
+    def of_snapshot(self) -> bool:
+        return ":" not in self.snapshot
 
     @property
     def training_set(self) -> str | None:

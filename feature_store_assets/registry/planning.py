@@ -126,10 +126,10 @@ class Users:
             found = [f"view {each}" for each in views]
             for pin in self._pins:
                 if (pin.feature_group, pin.group_version) == (name, version):
-                    trained = pin.training_set
-                    found.append(
-                        f"training set {trained}" if trained else f"snapshot {pin.snapshot}"
-                    )
+                    if pin.training_set is not None:
+                        found.append(f"training set {pin.training_set}")
+                    elif pin.of_snapshot:
+                        found.append(f"snapshot {pin.snapshot}")
         found += [
             f"model {model.name}"
             for model in self._models

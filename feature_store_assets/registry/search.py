@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from feature_store_assets.registry.database import Database
 
+Kind = Literal["group", "feature", "view"]
 Freshness = Literal["fresh", "stale", "unknown"]
 
 _WORD = re.compile(r"[^\W_]+")
@@ -103,7 +104,7 @@ class Filters:
 class Stages(Protocol):
     """What knows where things stand."""
 
-    def named(self, kind: str, name: str, owner: str, version: int, *, draft: bool) -> str:
+    def named(self, kind: Kind, name: str, owner: str, version: int, *, draft: bool) -> str:
         """Return the stage of a group, view or feature; `draft` is what it was declared as."""
         ...
 
@@ -112,7 +113,7 @@ class Stages(Protocol):
 class _Entry:
     """One row of `search_entries`, and how well it fits."""
 
-    kind: str
+    kind: Kind
     name: str
     owner: str
     version: int

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from feature_store_assets.errors import DataError, NotServed, StageRefused, suggestion
 from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.database import stages
+from feature_store_assets.registry.search import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
 
 Stage = Literal["draft", "active", "deprecated", "retired"]
-Kind = Literal["group", "feature", "view"]
 Place = tuple[str, str, int]
 
 _STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -152,7 +152,7 @@ class Standings:
         """Return a feature's stage: its group's, unless that is active."""
         return _effective(group, name, self.moved).stage
 
-    def named(self, kind: str, name: str, owner: str, version: int, *, draft: bool) -> Stage:
+    def named(self, kind: Kind, name: str, owner: str, version: int, *, draft: bool) -> Stage:
         """Return the stage of what has a name; `draft` is what it was declared as."""
         own = Standing(kind, name, version, "draft" if draft else "active")
         if kind != "feature":

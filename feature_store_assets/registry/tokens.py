@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from feature_store_assets.errors import DataError, NameTaken, TokenNotFound
+from feature_store_assets.declaration.feature import checked_label
+from feature_store_assets.errors import NameTaken, TokenNotFound
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import api_tokens
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 
 
 def hashed(token: str) -> str:
@@ -54,11 +52,7 @@ class Tokens:
         NameTaken
             A token of that name exists.
         """
-        if not _NAME.fullmatch(name):
-            raise DataError(
-                f"'{name}' cannot name a token: use up to 128 letters, digits, '_', '-' and '.', "
-                f"starting with a letter."
-            )
+        checked_label(name, "token", 128)
         secret = f"fs_{secrets.token_urlsafe(32)}"
         with self._database.write() as connection:
             taken = sa.select(api_tokens.c.name).where(api_tokens.c.name == name)

@@ -5,14 +5,13 @@ A snapshot copies nothing. Retention, compaction and vacuum keep the files that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from feature_store_assets.declaration.feature import checked_label
 from feature_store_assets.errors import (
-    DataError,
     SnapshotDamaged,
     SnapshotNeeded,
     SnapshotNotFound,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.snapshots import Snapshot, SnapshotTable
     from feature_store_assets.snapshots.manifest import Describe
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,127}")
 _ATTEMPTS = 5
 _KEEP = "keep"
 
@@ -71,7 +69,7 @@ class Snapshots:
         WriteConflict
             Retention removed partitions at each attempt.
         """
-        _check_name(about.name)
+        checked_label(about.name, "snapshot", 128)
         known = [self._known(group) for group, _ in tables]
         for _ in range(_ATTEMPTS):
             try:
@@ -133,8 +131,9 @@ class Snapshots:
         return SnapshotNotFound(f"{name}' with '{group.name}", self.holding(group))
 
     def holding(self, group: FeatureGroup) -> list[str]:
-        """Return the names of what pins a group, the oldest first."""
-        return [pin.snapshot for pin in self.pins.of_group(group.name, group.version)]
+        """Return the snapshots and training sets that pin a group, the oldest first."""
+        pins = self.pins.of_group(group.name, group.version)
+        return [pin.snapshot for pin in pins if pin.of_snapshot or pin.training_set is not None]
 
     def _nearest(self, group: FeatureGroup, moment: datetime) -> str | None:
         pinned = self.pins.of_group(group.name, group.version)
@@ -222,12 +221,3 @@ class Snapshots:
             and _KEEP not in each.tags
             and (oldest is None or each.created_at < oldest)
         ]
-
-
-def _check_name(name: str) -> None:
-    """Snapshot names may hold dots and dashes, as in churn-2024-06."""
-    if not _NAME.fullmatch(name):
-        raise DataError(
-            f"'{name}' cannot name a snapshot: use up to 128 letters, digits, '_', '-' and '.', "
-            f"starting with a letter."
-        )

@@ -1,10 +1,11 @@
 """`FeatureStore`: the one object that training and serving code hold."""
 
-from feature_store_assets.store.keeping import Keeping
+from feature_store_assets.store.archiving import Archiving
+from feature_store_assets.store.backing import Backing
 from feature_store_assets.store.writing import Writing
 
 
-class FeatureStore(Writing, Keeping):
+class FeatureStore(Writing, Archiving, Backing):
     """Declared features: written, joined for training, served.
 
     Parameters

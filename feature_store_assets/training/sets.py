@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import re
 import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from feature_store_assets.declaration.feature import checked_label
 from feature_store_assets.errors import DataError, NameTaken
 from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import fsync
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.training_sets import TrainingSetTable
     from feature_store_assets.training.manifest import Recipe
     from feature_store_assets.training.stored import Rejoin
-
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,7 @@ class TrainingSets:
         DataError
             The label or the split does not fit the spine.
         """
-        if not _NAME.fullmatch(name):
-            raise DataError(
-                f"'{name}' cannot name a training set: use up to 100 letters, digits, '_', '-' and "
-                f"'.', starting with a letter."
-            )
+        checked_label(name, "training set")
         if recipe.label is not None and recipe.label not in spine.schema.names:
             raise DataError(f"The spine has no column '{recipe.label}' to be the label.")
         TableDigest(spine.schema)  # refuses types that have none, before anything is read

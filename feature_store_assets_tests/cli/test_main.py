@@ -44,7 +44,17 @@ def test_each_command_explains_itself_with_examples(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", [(), ("audit",), ("hold",), ("quarantine",), ("registry",), ("snapshot",), ("token",)]
+    "group",
+    [
+        (),
+        ("audit",),
+        ("backup",),
+        ("hold",),
+        ("quarantine",),
+        ("registry",),
+        ("snapshot",),
+        ("token",),
+    ],
 )
 def test_a_group_tells_what_each_of_its_commands_does_in_a_line(group: tuple[str, ...]) -> None:
     assert "..." not in run(*group, "--help").stdout.partition("Commands:")[2]

@@ -1,0 +1,160 @@
+"""Archives as jobs for the Launchpad: `export_job` and `import_job`."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from feature_store_assets.errors import DataError
+from feature_store_assets.orchestration.partitioning import ALL
+from feature_store_assets.orchestration.recording import pinned
+from feature_store_assets.store import FeatureStore
+from feature_store_assets.upkeep.importing import Filled, OnConflict
+
+OpenStore = Callable[[], FeatureStore]
+
+
+class ExportConfig(dg.Config):
+    """What to export, and where to."""
+
+    target: str = Field(description="The archive's folder: new, or with this export unfinished.")
+    features: list[str] = Field(
+        default=[], description="Groups and views; every version of every group by default."
+    )
+    snapshot: str = Field(default="", description="A snapshot, instead of groups and views.")
+    start: str = Field(default="", description="Event times from this ISO time on.")
+    end: str = Field(default="", description="Event times before this ISO time.")
+
+
+class Conflict(Enum):
+    """What happens where partitions hold rows already."""
+
+    refuse = "refuse"
+    keep = "keep"
+    replace = "replace"
+
+
+_WAYS: dict[Conflict, OnConflict] = {
+    Conflict.refuse: "refuse",
+    Conflict.keep: "keep",
+    Conflict.replace: "replace",
+}
+
+
+class ImportConfig(dg.Config):
+    """Which archive to import, and how."""
+
+    source: str = Field(description="The archive's folder.")
+    on_conflict: Conflict = Field(
+        default=Conflict.refuse,
+        description="Where partitions hold rows already: refuse all, keep these, or replace them.",
+    )
+
+
+def export_job(open_store: OpenStore) -> dg.JobDefinition:
+    """Return the job that writes groups into an archive."""
+
+    @dg.op(name="export")
+    def export(context: dg.OpExecutionContext, config: ExportConfig) -> None:
+        with open_store() as store:
+            done = store.export_archive(
+                Path(config.target),
+                config.features or None,
+                snapshot=config.snapshot or None,
+                start_time=_instant(config.start),
+                end_time=_instant(config.end),
+                told=context.log.info,
+            )
+        context.log.info(f"{config.target} is archive {done.digest}.")
+        for each in done.groups:
+            context.log_event(
+                dg.AssetObservation(
+                    dg.AssetKey([each.feature_group]),
+                    metadata={
+                        "archive": done.digest,
+                        "group_version": each.version,
+                        "partitions": each.partitions,
+                        "rows": each.rows,
+                        "bytes": each.bytes,
+                    },
+                )
+            )
+
+    @dg.job(
+        name="export_job",
+        description="Write groups, with their declarations, into a folder that any tool reads. "
+        "An export that was killed goes on where it was if it is asked for again.",
+    )
+    def job() -> None:
+        export()
+
+    return job
+
+
+def import_job(open_store: OpenStore) -> dg.JobDefinition:
+    """Return the job that brings an archive in."""
+
+    @dg.op(name="import_")
+    def import_(context: dg.OpExecutionContext, config: ImportConfig) -> None:
+        with open_store() as store:
+            done = store.import_archive(
+                Path(config.source),
+                on_conflict=_WAYS[config.on_conflict],
+                told=context.log.info,
+            )
+            for note in done.notes:
+                context.log.warning(note)
+            for each in done.groups:
+                context.log.info(
+                    f"{each.feature_group}: {len(each.rows)} partition(s) hold the archive's rows, "
+                    f"{len(each.kept)} kept others."
+                )
+                for event in _imported(store, each, done.digest):
+                    context.log_event(event)
+            manifest = store.snapshots.table.manifest(done.snapshot) if done.snapshot else None
+        for made in () if manifest is None else pinned(context.instance, manifest):
+            context.log_event(made)
+
+    @dg.job(
+        name="import_job",
+        description="Bring an archive into the store: declarations, rows, statistics. It is "
+        "verified first; an import that was killed goes on where it was if it is run again.",
+    )
+    def job() -> None:
+        import_()
+
+    return job
+
+
+def _imported(
+    store: FeatureStore, filled: Filled, digest: str
+) -> Iterator[dg.AssetMaterialization]:
+    """Make partitions materialized, as they are now: also for an instance that made none."""
+    group = store.applied.group(filled.feature_group)
+    if group.version != filled.version or not filled.rows:
+        return  # an older version is no asset
+    told: dict[str, Any] = {"archive": digest, "table_version": store.table(group).version()}
+    if not group.materialized:  # no partitions in Dagster
+        rows = sum(filled.rows.values())
+        shown = {**told, "partitions": list(filled.rows), "dagster/row_count": rows}
+        yield dg.AssetMaterialization([group.name], metadata=shown)
+        return
+    keys = [[group.name], *([["online", group.name]] if group.online else [])]
+    for partition, rows in filled.rows.items():
+        for key in keys:
+            yield dg.AssetMaterialization(
+                key,
+                partition=None if partition == ALL else partition,
+                metadata={**told, "dagster/partition_row_count": rows, "rows": rows},
+            )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        raise DataError(f"'{text}' is no ISO date or time, such as 2024-01-31.") from None

@@ -1,0 +1,74 @@
+"""Backups as a job for the Launchpad and for a schedule."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from feature_store_assets.store import FeatureStore
+from feature_store_assets.upkeep.backups import Place
+
+OpenStore = Callable[[], FeatureStore]
+
+
+class BackupConfig(dg.Config):
+    """Where to, and how many stay."""
+
+    target: str = Field(
+        default="",
+        description="A folder outside the data root, or a URL such as s3://bucket/folder; by "
+        "default the folder <data root>-backups.",
+    )
+    keep: int = Field(
+        default=0, ge=0, description="How many backups stay at the target; 0 keeps all."
+    )
+
+
+def backup_job(open_store: OpenStore) -> dg.JobDefinition:
+    """Return the job that backs the whole store up."""
+
+    @dg.op(name="backup")
+    def backup(context: dg.OpExecutionContext, config: BackupConfig) -> dg.Output[str]:
+        with open_store() as store:
+            root = store.config.root
+            target = config.target or root.with_name(f"{root.name}-backups")
+            done = store.backup(target, keep=config.keep or None, told=context.log.info)
+        for file in done.lost:
+            context.log.warning(f"The store itself is damaged: {file}.")
+        context.log.info(
+            f"Backup {done.id}: {done.files} files of {done.bytes} bytes, {done.copied} of them "
+            f"new, {done.bytes_copied} bytes."
+        )
+        told: dict[str, Any] = {
+            **asdict(done),
+            "created_at": dg.MetadataValue.timestamp(done.created_at),
+            "removed": list(done.removed),
+            "lost": list(done.lost),
+            "target": Place(target).shown,
+        }
+        return dg.Output(done.id, metadata=told)
+
+    @dg.job(
+        name="backup_job",
+        description="Copy all that the store is to another place: tables, training sets, "
+        "registry, online store. Only what is new is copied, and nobody has to wait.",
+        config=dg.RunConfig(ops={"backup": BackupConfig()}),
+    )
+    def job() -> None:
+        backup()
+
+    return job
+
+
+def backup_schedule(backup: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Return the schedule of backups, which is off."""
+    return dg.ScheduleDefinition(
+        name="nightly_backup",
+        job=backup,
+        cron_schedule="0 2 * * *",
+        run_config=dg.RunConfig(ops={"backup": BackupConfig(keep=14)}),
+        description="Backs the store up every night to the folder beside the data root, which "
+        "should lie on another disk; keeps 14 backups.",
+    )

@@ -1,0 +1,110 @@
+"""Archives: rows and declarations out of a store, and into another one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feature_store_assets.store.declaring import Declaring
+from feature_store_assets.store.keeping import Keeping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from feature_store_assets.upkeep.exporting import Exported
+    from feature_store_assets.upkeep.importing import Imported, OnConflict
+
+
+class Archiving(Declaring, Keeping):
+    """Brings rows out of the store, and into it."""
+
+    def export_archive(
+        self,
+        target: str | Path,
+        features: Any = None,
+        *,
+        snapshot: str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        told: Callable[[str], object] = lambda _: None,
+    ) -> Exported:
+        """Write groups, with their declarations, into a folder that any tool reads.
+
+        The table versions are pinned meanwhile. An export that was killed goes on where it was if
+        it is asked for again.
+
+        Parameters
+        ----------
+        target
+            The folder: empty, not there yet, or with an unfinished export of the same.
+        features, snapshot
+            A group, a view, or a list of them; or a snapshot's name; by default all there is.
+        start_time, end_time
+            Event times in `[start, end)`; naive ones mean local time.
+        told
+            Hears of each portion that is on the disk.
+
+        Raises
+        ------
+        WriteRefused
+            The folder holds something else.
+        """
+        exporting = _upkeep("exporting").Exporting(
+            self._database, self.applied, self.snapshots, self.table
+        )
+        done: Exported = exporting.export(
+            Path(target), features, snapshot=snapshot, start=start_time, end=end_time, told=told
+        )
+        return done
+
+    def import_archive(
+        self,
+        source: str | Path,
+        *,
+        on_conflict: OnConflict = "refuse",
+        told: Callable[[str], object] = lambda _: None,
+    ) -> Imported:
+        """Bring an archive into this store: declarations, all revisions of its rows, statistics.
+
+        Everything is verified first. Rows in the archive's range are all that it may touch; an
+        import that was killed is finished by running it again.
+
+        Parameters
+        ----------
+        source
+            The archive's folder.
+        on_conflict
+            What happens where a partition of the archive holds rows already: `"refuse"` the
+            import, `"keep"` these rows, or `"replace"` them.
+        told
+            Hears of each portion that was committed.
+
+        Raises
+        ------
+        ArchiveUnusable, ArchiveConflict, ImportConflict, BreakingChange, GroupHeld
+            Nothing was written.
+        """
+        importing = _upkeep("importing").Importing(
+            self._database,
+            self.applied,
+            self.holds,
+            self.snapshots,
+            self.review.statistics,
+            self.audit,
+            self.table,
+            self._prepare_table,
+            self.publish,
+            self.serving.reach,
+            self.review.summary,
+            self.serving.forget,
+        )
+        archive = _upkeep("archive").Archive(source)
+        done: Imported = importing.load(archive, on_conflict, told)
+        return done
+
+
+def _upkeep(module: str) -> Any:
+    """Load what moves rows: it brings Polars and more, which online reads do not wait for."""
+    return import_module(f"feature_store_assets.upkeep.{module}")

@@ -1,0 +1,121 @@
+"""Backups of a whole store, and the store that is made of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.errors import FeatureStoreError
+from feature_store_assets.store.keeping import Keeping
+from feature_store_assets.upkeep.backup import BackedUp, Backup
+from feature_store_assets.upkeep.backups import Listed, list_backups, verify_backup
+from feature_store_assets.upkeep.restore import Restored, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class Backing(Keeping):
+    """Backs the store up."""
+
+    def backup(
+        self,
+        target: str | Path,
+        *,
+        keep: int | None = None,
+        told: Callable[[str], object] = lambda _: None,
+    ) -> BackedUp:
+        """Copy all that the store is, consistent, while everybody goes on reading and writing.
+
+        Only what is new since the backup before is copied. One that was killed leaves nothing that
+        looks like a backup: run it again.
+
+        Parameters
+        ----------
+        target
+            A folder outside the data root, or the URL of an object store, such as
+            `s3://bucket/folder`.
+        keep
+            How many backups stay there; all by default.
+        told
+            Hears how it goes.
+
+        Raises
+        ------
+        WriteRefused
+            Another backup of this store is under way, or the target holds another store's.
+        """
+        self.usage.flush()
+        return Backup(self.config.root, self.config.online, self._database).run(
+            target, keep=keep, told=told
+        )
+
+    @staticmethod
+    def list_backups(target: str | Path) -> list[Listed]:
+        """Return the backups at a target, the oldest first."""
+        return list_backups(target)
+
+    @staticmethod
+    def verify_backup(
+        target: str | Path,
+        backup: str | None = None,
+        *,
+        told: Callable[[str], object] = lambda _: None,
+    ) -> Listed:
+        """Compare every file of a backup, the newest by default, with its digest.
+
+        Raises
+        ------
+        BackupUnusable
+            Naming the files that are gone or changed.
+        """
+        return verify_backup(target, backup, told)
+
+    @classmethod
+    def restore(
+        cls,
+        source: str | Path,
+        config: FeatureStoreConfig | None = None,
+        backup: str | None = None,
+        *,
+        told: Callable[[str], object] = lambda _: None,
+    ) -> Restored:
+        """Make a backup a store again, where nothing is: neither rows nor a registry.
+
+        Parameters
+        ----------
+        source
+            The target of the backup.
+        config
+            The store to be made; by default what `FEATURE_STORE_*` variables say. Registry and
+            online store may be of other kinds than the ones that were backed up.
+        backup
+            Its id; the newest by default.
+        told
+            Hears how it goes.
+
+        Returns
+        -------
+        What was restored, and the groups of which the online rows are to be rebuilt.
+
+        Raises
+        ------
+        RestoreRefused, BackupUnusable, BackupNotFound
+            Nothing was changed.
+        """
+
+        def follow(
+            made: FeatureStoreConfig, changed: Mapping[tuple[str, int], Sequence[str]]
+        ) -> list[str]:
+            refused = []
+            with cls(made) as store:
+                for (name, version), partitions in changed.items():
+                    try:
+                        store.publish(store.applied.group(name, version), partitions)
+                    except FeatureStoreError as error:
+                        told(f"'{name}' could not be published: {error}")
+                        refused.append(name)
+            return refused
+
+        return restore(source, config or FeatureStoreConfig(), backup, follow=follow, told=told)
