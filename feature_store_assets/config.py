@@ -114,6 +114,9 @@ class FeatureStoreConfig(BaseSettings):
     quarantine_retention_days, statistics_retention_days, usage_retention_days
         How long retention keeps rejected partitions, the statistics of partitions that hold no
         rows any more, and counts of who read what; None keeps them.
+    backup_target
+        Where `backup_job` backs the store up to if it is not told: a folder outside the data root,
+        or a URL such as `s3://bucket/folder`; by default `<data root>-backups`.
     notify
         Where alerts go to: Apprise URLs, or `{"url", "severity", "owners", "groups", "kinds"}`
         for a place that wants only some, see `Route`.
@@ -160,6 +163,7 @@ class FeatureStoreConfig(BaseSettings):
     retention_days: int | None = Field(default=None, ge=1)
     time_travel_days: int = Field(default=30, ge=1)
     removal_grace_seconds: float = Field(default=30, ge=0)
+    backup_target: str | None = None
     snapshot_keep_days: int | None = Field(default=None, ge=1)
     snapshot_keep_last: int | None = Field(default=None, ge=1)
     quarantine_retention_days: int | None = Field(default=90, ge=1)

@@ -39,6 +39,7 @@ def test_every_setting_has_a_default() -> None:
         "retention_days": None,
         "time_travel_days": 30,
         "removal_grace_seconds": 30.0,
+        "backup_target": None,
         "snapshot_keep_days": None,
         "snapshot_keep_last": None,
         "quarantine_retention_days": 90,

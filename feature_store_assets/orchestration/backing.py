@@ -19,7 +19,7 @@ class BackupConfig(dg.Config):
     target: str = Field(
         default="",
         description="A folder outside the data root, or a URL such as s3://bucket/folder; by "
-        "default the folder <data root>-backups.",
+        "default what FEATURE_STORE_BACKUP_TARGET says, else the folder <data root>-backups.",
     )
     keep: int = Field(
         default=0, ge=0, description="How many backups stay at the target; 0 keeps all."
@@ -33,7 +33,8 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
     def backup(context: dg.OpExecutionContext, config: BackupConfig) -> dg.Output[str]:
         with open_store() as store:
             root = store.config.root
-            target = config.target or root.with_name(f"{root.name}-backups")
+            beside = root.with_name(f"{root.name}-backups")
+            target = config.target or store.config.backup_target or beside
             done = store.backup(target, keep=config.keep or None, told=context.log.info)
         for file in done.lost:
             context.log.warning(f"The store itself is damaged: {file}.")
@@ -69,6 +70,5 @@ def backup_schedule(backup: dg.JobDefinition) -> dg.ScheduleDefinition:
         job=backup,
         cron_schedule="0 2 * * *",
         run_config=dg.RunConfig(ops={"backup": BackupConfig(keep=14)}),
-        description="Backs the store up every night to the folder beside the data root, which "
-        "should lie on another disk; keeps 14 backups.",
+        description="Backs the store up every night to FEATURE_STORE_BACKUP_TARGET; keeps 14.",
     )

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.orchestration.location import build_definitions
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.orchestration.shop import Shop, day
 from feature_store_assets_tests.orchestration.test_jobs import run
@@ -56,6 +57,15 @@ def test_without_a_target_it_goes_to_the_folder_beside_the_data_root(filled: Sho
     run(filled, "backup_job", "backup")
     root = filled.config.root
     assert len(FeatureStore.list_backups(root.with_name(f"{root.name}-backups"))) == 1
+
+
+def test_a_setting_names_the_target(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    config = FeatureStoreConfig(storage_path=tmp_path / "root", backup_target=str(tmp_path / "far"))
+    with FeatureStore(config) as store:
+        store.register_feature("x", feature_group="a", data_type="integer")
+    job = build_definitions([], config=config).resolve_job_def("backup_job")
+    assert job.execute_in_process(instance=instance).success
+    assert len(FeatureStore.list_backups(tmp_path / "far")) == 1
 
 
 def test_the_nightly_backup_is_off_and_keeps_fourteen(shop: Shop) -> None:
