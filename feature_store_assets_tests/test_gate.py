@@ -124,6 +124,7 @@ fill(FeatureStore(FeatureStoreConfig(storage_path=sys.argv[1])), meters(), {0: [
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_commit_leaves_rows_that_validation_describes(
     store: FeatureStore,
 ) -> None:

@@ -386,6 +386,7 @@ PUSHES = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(PUSHES)
 def test_online_is_the_newest_offline_row_of_each_entity_after_any_pushes(

@@ -391,7 +391,7 @@ WRITES = st.lists(
 
 
 @given(writes=WRITES, when=st.integers(-40, 60))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_precomputed_answers_are_those_of_the_groups(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, str, int, int]], when: int
 ) -> None:

@@ -377,6 +377,10 @@ class _Fill:
         done = self.done()
         rest = [key for key in partitions if key not in done]
         taken = self._taken(rest)
+        if taken:
+            # Another import of this archive may have written them since the first look.
+            done = self.done()
+            rest, taken = [key for key in rest if key not in done], taken - done
         if taken and self.on_conflict == "replace":
             hold = self.holds.of("group", self.told.name)
             if hold is not None:

@@ -99,6 +99,7 @@ def run_together(path: Path, days: list[list[int]]) -> None:
     assert [writer.exitcode for writer in writers] == [0] * len(days)
 
 
+@pytest.mark.slow
 def test_eight_processes_write_one_group_at_once(tmp_path: Path) -> None:
     """Different partitions with the race to create the table, then all the same partition."""
     table = OfflineTable(tmp_path / "v1", SCHEMA)

@@ -8,7 +8,8 @@ import redis
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets_tests.servers import redis_server
 
-BACKENDS = ("lmdb", "valkey", "redis")
+# redis-server is a second server beside the wheel's Valkey, for `make test-all`.
+BACKENDS = ("lmdb", "valkey", pytest.param("redis", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="session")

@@ -341,7 +341,7 @@ def interleave(rolls: random.Random, store: OnlineStore) -> None:  # noqa: C901 
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
 )
 @given(st.randoms(use_true_random=False))
 def test_however_rebuilds_and_publishes_interleave_online_is_the_newest_row_per_key(

@@ -269,6 +269,7 @@ def test_a_slot_that_migrates_is_written_where_it_goes(tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         store = open_store(f"redis://127.0.0.1:{mute.getsockname()[1]}")

@@ -37,6 +37,7 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_killed_run_loses_nothing_and_a_rerun_converges(tmp_path: Path, home: Path) -> None:
     """Kill while a new data file of the group appears; days keep one run's values, whole."""

@@ -397,6 +397,7 @@ def test_great_expectations_says_nothing_and_leaves_nothing_behind(
     assert (captured.out, captured.err, list(tmp_path.iterdir())) == ("", "", [])
 
 
+@pytest.mark.slow
 def test_great_expectations_opens_no_connection() -> None:
     code = """
 import socket, sys

@@ -1,4 +1,4 @@
-"""Each test gets an empty registry in SQLite and in a real PostgreSQL."""
+"""Each test gets an empty registry in SQLite and, in `make test-all`, in a real PostgreSQL."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ def schema(request: pytest.FixtureRequest) -> Callable[[], str]:
     return make
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path, schema: Callable[[], str]) -> str:
     return f"sqlite:///{tmp_path / 'registry.db'}" if request.param == "sqlite" else schema()
 

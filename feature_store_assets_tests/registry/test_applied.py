@@ -287,6 +287,7 @@ def _apply_at_once(url: str, number: int, start: Any, answers: Any) -> None:
         database.close()
 
 
+@pytest.mark.slow
 def test_eight_processes_apply_at_once_and_nothing_is_lost(url: str) -> None:
     """Different groups all land (defect 13 of the peers); the same one is added by just one."""
     processes = multiprocessing.get_context("forkserver")

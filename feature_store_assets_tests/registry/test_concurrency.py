@@ -4,6 +4,8 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
@@ -86,6 +88,7 @@ def run(url: str) -> dict[int, list[str]]:
     return told
 
 
+@pytest.mark.slow
 def test_nothing_acknowledged_is_lost_and_losers_are_told(url: str) -> None:
     told = run(url)
     database = Database(url)

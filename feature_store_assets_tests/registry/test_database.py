@@ -187,6 +187,7 @@ def test_a_postgresql_that_refuses_is_told_without_its_password() -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_postgresql_that_never_answers_is_given_up_within_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -211,7 +211,10 @@ def test_operators_are_words(shop: Database) -> None:
     assert found(shop, '"near" (far)*') == ["near_and_far", "near_and_far.x"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(text=st.text(max_size=40))
 def test_whatever_is_asked_all_its_words_start_words_of_what_is_found(
     shop: Database, text: str
@@ -223,7 +226,10 @@ def test_whatever_is_asked_all_its_words_start_words_of_what_is_found(
             assert any(each.startswith(word) for each in held)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(description=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_whatever_a_description_says_it_is_found_by_its_words(
     database: Database, description: str

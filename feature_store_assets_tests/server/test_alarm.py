@@ -94,7 +94,7 @@ def test_answers_of_the_app_are_counted_but_for_probes(tmp_path: Path) -> None:
 def test_a_server_that_runs_puts_it_into_the_outbox(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.5)
     nowhere = f"redis://127.0.0.1:{free_port()}"
     with new_store(tmp_path, online_store_uri=nowhere, online_retries=0) as store:
         store.apply(GROUP)

@@ -78,7 +78,8 @@ def elsewhere() -> Iterator[Executor]:
 
 
 @pytest.mark.timeout(240 + 2 * LOAD_SECONDS)
-@pytest.mark.parametrize("ttl", [None, pytest.param(0.5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ttl", [None, 0.5])
 def test_answers_are_whole_and_of_now_while_a_backfill_publishes(
     tmp_path: Path, elsewhere: Executor, ttl: float | None
 ) -> None:
@@ -188,6 +189,7 @@ async def freeze(port: int) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.slow
 def test_while_redis_is_frozen_nobody_waits_for_it(tmp_path: Path) -> None:
     """Within 250 ms; a busy machine gets a second."""
     with (
@@ -207,6 +209,7 @@ def test_while_redis_is_frozen_nobody_waits_for_it(tmp_path: Path) -> None:
     assert p95 < 1
 
 
+@pytest.mark.slow
 def test_while_redis_is_frozen_rows_of_the_cache_are_served_as_stale(tmp_path: Path) -> None:
     settings = {
         "FEATURE_STORE_ENABLE_CACHING": "true",

@@ -188,7 +188,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGIApp]:
 
 
 @pytest.mark.filterwarnings("ignore:.*did not declare:UserWarning")
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
 def test_any_json_is_answered(fuzzed: ASGIApp, asked: Any) -> None:
     headers = {"content-type": "application/json"}

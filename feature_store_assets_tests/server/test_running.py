@@ -124,6 +124,7 @@ def seen(url: str) -> set[int]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_while_the_others_answer(
     shop: FeatureStore, tmp_path: Path
 ) -> None:

@@ -679,6 +679,7 @@ def killed(child: Child) -> None:
     child.communicate()
 
 
+@pytest.mark.slow
 def test_of_four_processes_that_give_one_name_one_gets_it(churn: FeatureStore) -> None:
     children = waiting_children(4)
     assert [line(child) for child in children] == ["ready"] * 4
@@ -732,6 +733,7 @@ def check_the_name_is_free_or_whole(store: FeatureStore) -> None:
     assert len(store.snapshots.pins.of(held.pin)) == 2
 
 
+@pytest.mark.slow
 def test_a_creator_killed_at_any_moment_leaves_a_name_that_can_be_given(tmp_path: Path) -> None:
     children = waiting_children(len(MOMENTS) + 1)
     for number, child in enumerate(children):

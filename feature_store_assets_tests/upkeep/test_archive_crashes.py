@@ -18,6 +18,7 @@ from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.upkeep.archives import DAY, pinned, stored
 
 KILLS = min(int(os.environ.get("KILLS", "1")), 20)
+pytestmark = pytest.mark.slow
 GROUPS = [f"g{number}" for number in range(4)]
 USERS, MONTHS = 100, 12
 

@@ -81,10 +81,10 @@ def settings(request: pytest.FixtureRequest) -> Callable[[str, str], dict[str, A
     ("before", "after"),
     [
         (("sqlite", "lmdb"), ("sqlite", "lmdb")),
-        (("postgresql", "lmdb"), ("postgresql", "lmdb")),
-        (("sqlite", "redis"), ("sqlite", "redis")),
+        pytest.param(("postgresql", "lmdb"), ("postgresql", "lmdb"), marks=pytest.mark.slow),
+        pytest.param(("sqlite", "redis"), ("sqlite", "redis"), marks=pytest.mark.slow),
         (("sqlite", "lmdb"), ("postgresql", "redis")),
-        (("postgresql", "redis"), ("sqlite", "lmdb")),
+        pytest.param(("postgresql", "redis"), ("sqlite", "lmdb"), marks=pytest.mark.slow),
     ],
     ids="-".join,
 )
@@ -395,6 +395,7 @@ def pin(store: FeatureStore, turn: int) -> None:
         store.delete_snapshot(f"s{turn - 2}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("registry", ["sqlite", "postgresql"])
 def test_a_backup_beside_writers_retention_and_snapshots_is_whole(
     tmp_path: Path, settings: Callable[[str, str], dict[str, Any]], registry: str

@@ -21,6 +21,7 @@ from feature_store_assets_tests.stores import row
 from feature_store_assets_tests.upkeep.backups import answers, config_at, stocked
 
 KILLS = min(20, int(os.environ.get("KILLS", "1")))
+pytestmark = pytest.mark.slow
 
 BACKUP = """
 import sys

@@ -122,7 +122,7 @@ def contents(draw: st.DrawFn) -> tuple[FeatureGroup, pa.Table]:
     return group, pa.Table.from_pylist(rows, schema=TableSchema.of(group).arrow)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(content=contents())
 def test_every_value_of_every_type_comes_back(content: tuple[FeatureGroup, pa.Table]) -> None:
     group, rows = content

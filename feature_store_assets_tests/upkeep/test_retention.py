@@ -226,6 +226,7 @@ with new_store(Path(sys.argv[1]), removal_grace_seconds=3600) as store:
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_files_went_is_taken_up(tmp_path: Path) -> None:
     with new_store(tmp_path) as store:
         fill(store)
