@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.group import feature_group as feature_group
     from feature_store_assets.declaration.request import RequestFeature as RequestFeature
     from feature_store_assets.declaration.view import FeatureView as FeatureView
-    from feature_store_assets.errors import FeatureStoreError as FeatureStoreError
+    from feature_store_assets.errors.base import FeatureStoreError as FeatureStoreError
     from feature_store_assets.offline.frames import FeatureTable as FeatureTable
     from feature_store_assets.orchestration.component import (
         FeatureGroupComponent as FeatureGroupComponent,
@@ -42,7 +42,7 @@ _HOME = {
     "FeatureStore": "store",
     "FeatureStoreClient": "client",
     "FeatureStoreConfig": "config",
-    "FeatureStoreError": "errors",
+    "FeatureStoreError": "errors.base",
     "FeatureTable": "offline.frames",
     "FeatureType": "pushing",
     "FeatureView": "declaration.view",

@@ -81,10 +81,10 @@ class Drift:
     >>> rule = Drift("psi", at_most=0.2, against="trailing:7")
     >>> rule.reference, rule.severity
     ('the last 7 partitions', 'warning')
-    >>> Drift("pis", at_most=0.2)
+    >>> Drift("ps", at_most=0.2)
     Traceback (most recent call last):
         ...
-    feature_store_assets.errors.DeclarationError: 'pis' is no drift metric. Did you mean 'psi'?
+    feature_store_assets.errors.names.DeclarationError: 'ps' is no drift metric. Did you mean 'psi'?
     """
 
     metric: Metric

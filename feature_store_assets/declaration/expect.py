@@ -235,7 +235,7 @@ class Expect:
     >>> expect.column_mean_to_be_betwen("spend_7d", min_value=1)
     Traceback (most recent call last):
         ...
-    feature_store_assets.errors.UnknownExpectation: Great Expectations has no expectation \
+    feature_store_assets.errors.names.UnknownExpectation: Great Expectations has no expectation \
 'expect_column_mean_to_be_betwen'. Did you mean 'column_mean_to_be_between'?
     """
 
