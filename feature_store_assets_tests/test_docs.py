@@ -61,6 +61,7 @@ def test_the_readme_declares_trains_and_serves_as_it_says(tmp_path: Path) -> Non
     assert "shape: (2, 3)" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
 def test_the_snippets_of_a_page_run(page: Path, tmp_path: Path) -> None:
     found = snippets(page, "python")

@@ -288,6 +288,12 @@ SCHEMA = {"entity_id": pl.String(), "event_timestamp": pl.Datetime("us", "UTC")}
 _NUMBERS = itertools.count()
 
 
+def test_no_entity_needs_no_request_values(flights: FeatureStore) -> None:
+    assert flights.get_online_features("flight", []) == {}
+    table = flights.get_online_features("flight", [], output="arrow")
+    assert (table.num_rows, "per_mile" in table.column_names) == (0, True)
+
+
 @pytest.fixture(scope="module")
 def alike(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
     with new_store(tmp_path_factory.mktemp("alike")) as store:

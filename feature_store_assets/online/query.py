@@ -432,6 +432,8 @@ class Query:
         self, rows: Sequence[Sequence[Any]], given: Mapping[str, list[Any]]
     ) -> list[list[Any]]:
         """Compute features from the rows' stored ones, and take inputs out that were not asked."""
+        if not rows:
+            return []
         import polars as pl
 
         places = {name: at for at, name in enumerate(self._order)}

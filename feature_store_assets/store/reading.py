@@ -155,7 +155,10 @@ class Reading(Opened):
                 outside = self._outside(part.group, self._existing(part.group))
                 outside.check_times(partial(spine_times, rows, timestamp))
         if out is None:
-            return FeatureTable(historical.table(rows))
+            join = partial(historical.table, rows)
+            for lookup in historical.lookups:
+                join = partial(lookup.table.steady, join, lookup.version)
+            return FeatureTable(join())
         path = Path(out)
         pieces = historical.pieces(rows, path.parent)
         return write_parquet(path, pieces, compression=self.config.compression)

@@ -111,6 +111,7 @@ def spilled(asked: pa.Table, lookup: Lookup, folder: Path) -> pa.Table:
         return pa.concat_tables(pieces)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=max(1, CASES // 4),
     deadline=None,

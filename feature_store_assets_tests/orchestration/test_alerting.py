@@ -70,6 +70,7 @@ def test_it_runs_by_default_twice_a_minute() -> None:
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
 
 
+@pytest.mark.slow
 def test_each_change_of_state_is_told_once_and_within_a_minute_of_its_deadline(
     shop: Shop, daemon: Daemon, inbox: Inbox
 ) -> None:

@@ -129,6 +129,7 @@ def test_partitions_beyond_retention_are_let_go(shop: Shop) -> None:
     assert catching_up.tick(40) == [(BOTH, day(9), day(39))]
 
 
+@pytest.mark.slow
 def test_it_never_floods(shop: Shop) -> None:
     alone = replace(GROUP, upstream=())
     catching_up = CatchingUp(Shop(shop.config.root, shop.instance, [GROUP]), [GROUP])

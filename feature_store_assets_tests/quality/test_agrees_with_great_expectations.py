@@ -112,7 +112,8 @@ def answers(frame: pl.DataFrame, asked: list[Expectation]) -> dict[str, list[Ans
         }
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
 def test_verdicts_and_counts_equal_those_on_each_partitions_rows(seed: int) -> None:
     frame = partitions(seed)
     direct = answers(frame, ASKED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -175,6 +175,9 @@ def test_any_bytes_are_answered(app: ASGIApp, path: str, body: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.sampled_from([ONLINE, FEAST]), REQUESTS | JSON)
+@example(
+    FEAST, {"feature_service": "model", "entities": {"user": [], "origin": [], "distance": []}}
+)
 def test_any_json_is_answered(app: ASGIApp, path: str, asked: Any) -> None:
     is_answered(app, path, json.dumps(asked).encode())
 
