@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 
 from feature_store_assets.errors.base import FeatureStoreError, listed
-from feature_store_assets.errors.writes import _PARTITIONS_SHOWN
 
+_ENTRIES_SHOWN = 20
 _PROBLEMS_SHOWN = 5
+
+
+def _first(problems: Sequence[str], most: int) -> str:
+    more = len(problems) - most
+    return "; ".join(problems[:most]) + (f"; and {more} more" if more > 0 else "")
 
 
 class AuditBroken(FeatureStoreError, RuntimeError):
     """The audit log is not what was written."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        shown = "; ".join(problems[:_PARTITIONS_SHOWN])
-        more = len(problems) - _PARTITIONS_SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
+        shown = _first(problems, _ENTRIES_SHOWN)
         super().__init__(
-            f"The audit log was tampered with: {shown}{rest}. Compare it with a backup of the "
-            f"registry."
+            f"The audit log was tampered with: {shown}. Compare it with a backup of the registry."
         )
 
 
@@ -25,9 +27,7 @@ class SnapshotDamaged(FeatureStoreError, RuntimeError):
     """Files of a snapshot are gone, or not what they were."""
 
     def __init__(self, name: str, problems: Sequence[str]) -> None:
-        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
-        if len(problems) > _PROBLEMS_SHOWN:
-            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        shown = _first(problems, _PROBLEMS_SHOWN)
         super().__init__(
             f"Snapshot '{name}' is not what was pinned: {shown}. Restore these files from a backup."
         )
@@ -37,9 +37,7 @@ class ArchiveUnusable(FeatureStoreError, RuntimeError):
     """A folder is no archive, or not the one that was written."""
 
     def __init__(self, path: str, problems: Sequence[str], hint: str = "") -> None:
-        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
-        if len(problems) > _PROBLEMS_SHOWN:
-            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        shown = _first(problems, _PROBLEMS_SHOWN)
         super().__init__(
             f"'{path}' cannot be imported: {shown}. {hint or 'Take a sound copy of the archive.'} "
             f"Nothing was written."
@@ -50,9 +48,7 @@ class BackupUnusable(FeatureStoreError, RuntimeError):
     """A backup is not what was written, or cannot be reached."""
 
     def __init__(self, target: str, problems: Sequence[str]) -> None:
-        shown = "; ".join(problems[:_PROBLEMS_SHOWN])
-        if len(problems) > _PROBLEMS_SHOWN:
-            shown += f"; and {len(problems) - _PROBLEMS_SHOWN} more"
+        shown = _first(problems, _PROBLEMS_SHOWN)
         super().__init__(
             f"The backup in '{target}' cannot be used: {shown}. Take another backup, or another "
             f"copy of this one."

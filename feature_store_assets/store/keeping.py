@@ -223,10 +223,12 @@ class Keeping(Judging, Tracing, Online):
             The instant from which ages count.
         """
         now = now or datetime.now(UTC)
-        names = feature_groups if feature_groups is not None else [g.name for g in self.groups()]
-        groups = [self.applied.group(name) for name in names]
         retention = self._retention
-        return retention.run([retention.plan(each, now) for each in groups], dry_run=dry_run)
+        plans = [retention.plan(each, now) for each in self._chosen(feature_groups)]
+        return retention.run(plans, dry_run=dry_run)
+
+    def _chosen(self, names: Sequence[str] | None) -> list[FeatureGroup]:
+        return self.groups() if names is None else [self.applied.group(name) for name in names]
 
     @property
     def _retention(self) -> Retention:
@@ -258,8 +260,9 @@ class Keeping(Judging, Tracing, Online):
         snapshots = []
         for each in outdated:
             with suppress(SnapshotNeeded):
-                self._check_unneeded(each.name)
-                if not dry_run:
+                if dry_run:
+                    self._check_unneeded(each.name)
+                else:
                     self.delete_snapshot(each.name, deleted_by="retention")
                 snapshots.append(each.name)
         statistics = 0
@@ -294,10 +297,9 @@ class Keeping(Judging, Tracing, Online):
         told
             Hears of each portion that was committed.
         """
-        names = feature_groups if feature_groups is not None else [g.name for g in self.groups()]
-        tables = [(name, self.table(self.applied.group(name))) for name in names]
+        tables = {each.name: self.table(each) for each in self._chosen(feature_groups)}
         done = partial(compact, at_least=at_least, told=told)
-        return [done(name, table) for name, table in tables if table.exists]
+        return [done(name, table) for name, table in tables.items() if table.exists]
 
 
 def _before(now: datetime, days: int | None) -> datetime | None:
