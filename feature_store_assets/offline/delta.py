@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote
 
 import pyarrow as pa
 
 from feature_store_assets.errors import BreakingChange, SchemaMismatch
+from feature_store_assets.offline.history import added_by
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
 from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
@@ -436,11 +435,7 @@ class OfflineTable:
         wrote = set[str]()
         for entry in [] if table is None else table.history():
             if metadata.items() <= entry.items():
-                text = (self.path / "_delta_log" / f"{entry['version']:020d}.json").read_text()
-                lines = [json.loads(line) for line in text.splitlines()]
-                wrote |= {
-                    str(self.path / unquote(line["add"]["path"])) for line in lines if "add" in line
-                }
+                wrote |= {str(path) for path in added_by(self.path, entry["version"])}
         if not wrote:
             return set()
         files = self.files()
@@ -473,17 +468,17 @@ class OfflineTable:
         """Remove whole partitions, rewriting nothing; return the version without them."""
         return self._log.remove(partitions)
 
-    def free(self, partitions: Sequence[str], *, until: int, keep_versions: Sequence[int]) -> Freed:
-        """Remove from disk what partitions held before a version, and neither then nor later.
+    def free(self, removed: Mapping[str, int], *, keep_versions: Sequence[int]) -> Freed:
+        """Remove from disk what partitions held before they were removed.
 
         Parameters
         ----------
-        until
-            That version.
+        removed
+            Partition to the version without it. What was written to it later stays.
         keep_versions
             Versions that snapshots pin: their files stay.
         """
-        return self._log.free(partitions, until=until, keep_versions=keep_versions)
+        return self._log.free(removed, keep_versions=keep_versions)
 
     def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
         """Remove superseded files that no kept version needs, and what killed writers left."""

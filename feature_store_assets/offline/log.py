@@ -5,11 +5,11 @@ Commits are atomic, retried on conflict, and on the disk before they are reporte
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
 from feature_store_assets.offline.frames import fsync
+from feature_store_assets.offline.history import added_by, entry_of, history
 from feature_store_assets.offline.reading import DataFile
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
@@ -339,26 +340,24 @@ class DeltaLog:
                     self._fsync(table.version())
         return self._opened().version()
 
-    def free(self, partitions: Sequence[str], *, until: int, keep_versions: Sequence[int]) -> Freed:
-        """Remove from disk what partitions held before a version, and neither then nor later.
+    def free(self, removed: Mapping[str, int], *, keep_versions: Sequence[int]) -> Freed:
+        """Remove from disk what partitions held before they were removed.
 
         Parameters
         ----------
-        until
-            That version.
+        removed
+            Partition to the version without it. What was written to it later stays.
         keep_versions
             Versions that snapshots pin: their files stay.
         """
-        # What `until` itself holds was written after the removal: by a run that was faster.
-        kept = {
-            file.path for version in (*keep_versions, until) for file in self._at_version(version)
-        }
-        paths = self._ever_in(partitions, until)
-        going = [path for path in paths if str(path) not in kept and path.exists()]
-        size = sum(_size(path) for path in going)
-        for path in going:
-            path.unlink(missing_ok=True)
-        return Freed(len(going), size, sum(path.exists() for path in paths))
+        going = [
+            file.path
+            for file in history(self.path).superseded
+            if file.version <= removed.get(file.partition, -1)
+        ]
+        kept = self._files_of(keep_versions)
+        freed = _unlink([path for path in going if path not in kept])
+        return replace(freed, left=sum(path.exists() for path in going))
 
     def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
         """Remove superseded files that no kept version needs, and what killed writers left.
@@ -368,58 +367,23 @@ class DeltaLog:
         """
         if not self.exists:
             return Freed(0, 0)
-        stale = self._vacuum(older_than, keep_versions, dry_run=True)
-        lost = self._unnamed(max(older_than, _LONGEST_RUN))
-        sizes = [_size(self.path / unquote(name)) for name in stale] + [
-            _size(path) for path in lost
+        past, now = history(self.path), datetime.now(UTC)
+        kept = self._files_of(keep_versions)
+        stale = {file.path for file in past.superseded if file.at <= now - older_than} - kept
+        before = (now - max(older_than, _LONGEST_RUN)).timestamp()
+        going = [
+            path
+            for path in self._data_files()
+            if path in stale or (path not in past.named and _is_older(path, before))
         ]
-        if not dry_run:
-            if stale:
-                self._vacuum(older_than, keep_versions, dry_run=False)
-            for path in lost:
-                path.unlink(missing_ok=True)
-        return Freed(len(sizes), sum(sizes))
+        return _unlink(going, dry_run=dry_run)
 
-    def _vacuum(
-        self, older_than: timedelta, keep_versions: Sequence[int], *, dry_run: bool
-    ) -> list[str]:
-        for attempt in self._attempts():
-            with attempt, self._lock:
-                removed = self._opened().vacuum(
-                    retention_hours=int(older_than.total_seconds() // 3600),
-                    enforce_retention_duration=False,
-                    dry_run=dry_run,
-                    full=False,
-                    keep_versions=list(keep_versions) or None,
-                )
-        return removed
+    def _data_files(self) -> list[Path]:
+        found = self.path.rglob("*.parquet")
+        return sorted(path for path in found if "_delta_log" not in path.parts)
 
-    def _unnamed(self, age: timedelta) -> list[Path]:
-        """Data files that no commit ever named, older than an age."""
-        before = (datetime.now(UTC) - age).timestamp()
-        old = [path for path in self.path.rglob("*.parquet") if path.stat().st_mtime < before]
-        old = [path for path in old if "_delta_log" not in path.parts]
-        if not old:
-            return []
-        named = {str(path) for path, _ in self._added(None)}
-        return [path for path in old if str(path) not in named]
-
-    def _ever_in(self, partitions: Sequence[str], until: int) -> list[Path]:
-        """Every file that a commit up to a version added to the partitions."""
-        chosen = set(partitions)
-        return [path for path, partition in self._added(until) if partition in chosen]
-
-    def _added(self, until: int | None) -> Iterator[tuple[Path, str | None]]:
-        for entry in sorted((self.path / "_delta_log").glob("*.json")):
-            if until is not None and int(entry.stem) > until:
-                return
-            for line in entry.read_text().splitlines():
-                added = json.loads(line).get("add")
-                if added:
-                    yield (
-                        self.path / unquote(added["path"]),
-                        added["partitionValues"].get(PARTITION),
-                    )
+    def _files_of(self, versions: Collection[int]) -> set[Path]:
+        return {Path(file.path) for version in versions for file in self._at_version(version)}
 
     # Under the commits
 
@@ -451,10 +415,7 @@ class DeltaLog:
 
     def _fsync(self, version: int) -> None:
         """Push a commit, its files and their folders to the disk: delta-rs never does."""
-        entry = self.path / "_delta_log" / f"{version:020d}.json"
-        lines = [json.loads(line) for line in entry.read_text().splitlines()]
-        added = [self.path / unquote(line["add"]["path"]) for line in lines if "add" in line]
-        files = [*added, entry]
+        files = [*added_by(self.path, version), entry_of(self.path, version)]
         folders = {folder for file in files for folder in (file.parent, self.path)}
         for path in [*files, *sorted(folders)]:
             fsync(path)
@@ -488,8 +449,20 @@ def _among(partitions: Sequence[str]) -> str:
     return f"{PARTITION} IN ({quoted})"
 
 
-def _size(path: Path) -> int:
+def _unlink(paths: Sequence[Path], *, dry_run: bool = False) -> Freed:
+    """Remove the files that are there; another process may be at the same."""
+    files = size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+            if not dry_run:
+                path.unlink()
+            files += 1
+    return Freed(files, size)
+
+
+def _is_older(path: Path, than: float) -> bool:
     try:
-        return path.stat().st_size
+        return path.stat().st_mtime < than
     except FileNotFoundError:
-        return 0
+        return False

@@ -73,19 +73,14 @@ class Removals:
                 connection.execute(sa.delete(removals).where(*_this(each)))
             connection.execute(sa.insert(removals), [asdict(each) for each in planned])
 
-    def committed(self, removed: Sequence[Removal], table_version: int) -> list[int]:
-        """Record the commit that removed partitions.
-
-        Returns
-        -------
-        The table versions that are pinned. Whatever is pinned later is no older than the commit.
-        """
+    def committed(self, removed: Sequence[Removal], table_version: int) -> None:
+        """Record the commit that removed partitions: whatever is pinned later is no older."""
         group, version = removed[0].feature_group, removed[0].group_version
         with self._database.write() as connection:
             for each in removed:
                 changed = sa.update(removals).where(*_this(each))
                 connection.execute(changed.values(table_version=table_version))
-            return _raise_floor(connection, group, version, table_version)
+            _raise_floor(connection, group, version, table_version)
 
     def raise_floor(self, feature_group: str, version: int, table_version: int) -> list[int]:
         """Let no snapshot pin an older version from now on; return those that are pinned."""

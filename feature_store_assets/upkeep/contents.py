@@ -15,6 +15,7 @@ import msgspec
 
 from feature_store_assets.errors import StorageUnusable
 from feature_store_assets.offline.digest import file_digest
+from feature_store_assets.offline.history import entry_of
 from feature_store_assets.training.manifest import MANIFEST
 from feature_store_assets.upkeep.backups import CONTENT
 
@@ -50,15 +51,11 @@ def versions(root: Path, before: Mapping[str, int]) -> dict[str, int]:
             if newest < 0:
                 names = (path.stem for path in log.glob("*.json"))
                 newest = max((int(name) for name in names if name.isdecimal()), default=-1)
-            while _entry(log.parent, newest + 1).exists():
+            while entry_of(log.parent, newest + 1).exists():
                 newest += 1
             if newest >= 0:
                 found[folder] = newest
     return found
-
-
-def _entry(folder: Path, version: int) -> Path:
-    return folder / "_delta_log" / f"{version:020d}.json"
 
 
 def place_of(folder: str) -> tuple[str, int]:
@@ -70,7 +67,7 @@ def table_files(root: Path, folder: str, version: int, pinned: Collection[int]) 
     """List the log of a table up to a version, and the files that it names."""
     live, needed, named = set[str](), set[str](), dict[str, int]()
     for number in range(version + 1):
-        path = _entry(Path(folder), number).as_posix()
+        path = entry_of(Path(folder), number).as_posix()
         try:
             text = (root / path).read_bytes()
         except FileNotFoundError:

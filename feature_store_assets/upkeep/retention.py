@@ -2,7 +2,8 @@
 
 A partition goes in steps, each of which may be the last before a kill: it is recorded as about to
 go; one commit takes it out of the table and rewrites nothing; readers of the version before have
-their time; its files go, but for those that a snapshot pins. The next run takes up what was left.
+their time; its files go, but for those that a snapshot pins. The next run takes up what was left,
+and what a snapshot held that is deleted by then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from feature_store_assets.offline.log import Freed
 from feature_store_assets.registry.removals import Removal
 
 if TYPE_CHECKING:
@@ -139,68 +141,72 @@ class Retention:
     def run(self, plans: Sequence[Plan], *, dry_run: bool) -> list[Retained]:
         """Carry plans out, or only say what would go."""
         if dry_run:
-            return [self._told(plan, files=0, freed=0, left=0, dry_run=True) for plan in plans]
-        removed = [(plan, *self._remove(plan)) for plan in plans]
-        if any(going for _, going, _ in removed):
+            return [self._told(plan, Freed(0, 0), dry_run=True) for plan in plans]
+        removed = [(plan, self._remove(plan)) for plan in plans]
+        if any(going for _, going in removed):
             _log.info("Waiting %g s for those who still read the versions before.", self.grace)
             time.sleep(self.grace)
-        return [self._free(plan, going, pinned) for plan, going, pinned in removed]
+        return [self._free(plan, going) for plan, going in removed]
 
-    def _remove(self, plan: Plan) -> tuple[tuple[Removal, ...], list[int]]:
-        """Take partitions out of the table; return them and the versions that are pinned."""
+    def _remove(self, plan: Plan) -> tuple[Removal, ...]:
+        """Take partitions out of the table; return them and what a killed run left."""
         going = (*plan.removals, *plan.unfinished)
         if not going:
-            return (), []
+            return ()
         group, table = plan.group, self.table(plan.group)
         self.removals.intend(plan.removals)
         version = table.remove([each.partition for each in plan.removals])
-        pinned = self.removals.committed(going, version)
+        self.removals.committed(going, version)
         _log.info("'%s': removed %d partitions.", group.name, len(going))
         if group.online:
             self.publish(group, [each.partition for each in going])
-        return tuple(replace(each, table_version=version) for each in going), pinned
+        return tuple(replace(each, table_version=version) for each in going)
 
-    def _free(self, plan: Plan, going: Sequence[Removal], pinned: Sequence[int]) -> Retained:
-        files = freed = left = 0
-        if going:
-            partitions = [each.partition for each in going]
-            until = going[0].table_version or 0
-            done = self.table(plan.group).free(partitions, until=until, keep_versions=pinned)
-            self.removals.freed(going)
-            files, freed, left = done.files, done.bytes, done.left
-        return self._told(plan, files=files, freed=freed, left=left, dry_run=False)
-
-    def _told(self, plan: Plan, *, files: int, freed: int, left: int, dry_run: bool) -> Retained:
+    def _free(self, plan: Plan, going: Sequence[Removal]) -> Retained:
+        """Remove files of removed partitions, also of those whose snapshot is gone since."""
         group = plan.group
-        swept = self._sweep(group, dry_run=dry_run) if self.table(group).exists else (0, 0)
+        freed = Freed(0, 0)
+        past = [] if plan.hold else self.removals.of(group.name, group.version)
+        known = (*(each for each in past if each.freed_at is not None), *going)
+        if until := {each.partition: each.table_version or 0 for each in known}:
+            freed = self.table(group).free(until, keep_versions=self._pinned(group))
+        if going:
+            self.removals.freed(going)
+        return self._told(plan, freed, dry_run=False)
+
+    def _pinned(self, group: FeatureGroup) -> list[int]:
+        pins = self.snapshots.pins.of_group(group.name, group.version)
+        return sorted({pin.table_version for pin in pins})
+
+    def _told(self, plan: Plan, freed: Freed, *, dry_run: bool) -> Retained:
+        group = plan.group
+        swept = self._sweep(group, dry_run=dry_run)
         return Retained(
             group.name,
             dry_run,
             tuple(each.partition for each in plan.removals),
             sum(each.rows for each in plan.removals),
             sum(each.bytes for each in plan.removals),
-            files + swept[0],
-            freed + swept[1],
-            left,
+            freed.files + swept.files,
+            freed.bytes + swept.bytes,
+            freed.left,
             plan.needed_online,
             plan.hold,
             tuple(dict.fromkeys(self.snapshots.holding(group))),
         )
 
-    def _sweep(self, group: FeatureGroup, *, dry_run: bool) -> tuple[int, int]:
+    def _sweep(self, group: FeatureGroup, *, dry_run: bool) -> Freed:
         """Remove superseded files that neither time travel nor a snapshot needs."""
-        if self.holds.of("group", group.name) is not None:
-            return 0, 0
         table = self.table(group)
+        if not table.exists or self.holds.of("group", group.name) is not None:
+            return Freed(0, 0)
         age = max(self.snapshots.time_travel, _LEAST)
         if dry_run:
-            pins = self.snapshots.pins.of_group(group.name, group.version)
-            pinned = sorted({pin.table_version for pin in pins})
+            pinned = self._pinned(group)
         else:
             oldest = table.version_before(age)
             pinned = self.removals.raise_floor(group.name, group.version, oldest)
-        swept = table.sweep(older_than=age, keep_versions=pinned, dry_run=dry_run)
-        return swept.files, swept.bytes
+        return table.sweep(older_than=age, keep_versions=pinned, dry_run=dry_run)
 
 
 def _contents(group: FeatureGroup, table: OfflineTable, now: datetime) -> list[Removal]:

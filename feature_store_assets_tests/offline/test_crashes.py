@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.history import history
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table, write_day
 
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -61,7 +62,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
             acknowledged[turn % 3] = turn
 
         survivor = OfflineTable(table.path, SCHEMA)
-        committed = {path for path, _ in survivor._log._added(None)}
+        committed = history(survivor.path).named
         between += bool(data_files(table) - before - committed)
         for day, last in acknowledged.items():
             rows = survivor.read(["x"], partitions=[f"2024-01-0{day + 1}"])["x"].to_pylist()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from feature_store_assets import Feature, FeatureStore
 from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.history import history
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 
 KILLS = min(20, int(os.environ.get("KILLS", "1")))
@@ -98,7 +99,7 @@ def whole(store: FeatureStore, table: OfflineTable, turn: int) -> None:
         for file in store.snapshots.table.manifest("kept")["groups"][0]["files"]
     }
     # What a killed writer left uncommitted is not swept until no run can be that old.
-    named = {path for path, _ in table._log._added(None)}
+    named = history(table.path).named
     assert files(table) & named == live | pinned
     unfinished = [each for each in store.removals.of("a", 1) if each.freed_at is None]
     assert [each.partition for each in unfinished if each.partition not in table.partitions()] == []

@@ -163,6 +163,21 @@ def test_what_a_snapshot_pins_stays_on_disk_and_is_read_by_its_name(store: Featu
     assert store.verify_snapshot("kept") == 4
 
 
+def test_what_a_deleted_snapshot_held_goes_with_the_next_retention(store: FeatureStore) -> None:
+    fill(store)
+    store.create_snapshot("spending", "kept")
+    assert retain(store).files_left == 2
+    assert retain(store).files_left == 2
+    store.write_features([row("ann", MONTHS["2024-01"], x=7)], "spending")  # it came late
+    store.delete_snapshot("kept")
+    store.hold("group", "spending", "a trial")
+    assert retain(store, now=at(0)).files == 0
+    store.lift_hold("group", "spending")
+    done = retain(store, now=at(0))
+    assert (done.partitions, done.files, done.files_left) == ((), 2, 0)
+    assert on_disk(store) == {"2024-01": 1, "2024-03": 1, "2024-04": 1}
+
+
 def test_an_instant_is_read_without_what_retention_removed(store: FeatureStore) -> None:
     fill(store)
     then = datetime.now(UTC)

@@ -1,0 +1,77 @@
+"""What became of every file that a Delta table ever had, by the entries of its log.
+
+The entries are kept for ever. Delta's own vacuum reads checkpoints instead, and these forget a
+removed file after a week, wherever it lies: files that a snapshot held longer would never go.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from feature_store_assets.offline.schema import PARTITION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """A file that is in no version from `version` on, which was committed `at` that time."""
+
+    path: Path
+    partition: str
+    version: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class History:
+    """Every file that a commit ever named: `live` ones, and those `superseded`."""
+
+    live: frozenset[Path]
+    superseded: tuple[Superseded, ...]
+
+    @property
+    def named(self) -> frozenset[Path]:
+        return self.live | {file.path for file in self.superseded}
+
+
+def entry_of(table: Path, version: int) -> Path:
+    """Return the log's entry of a commit."""
+    return table / "_delta_log" / f"{version:020d}.json"
+
+
+def added_by(table: Path, version: int) -> list[Path]:
+    """Return the files that a commit added."""
+    actions = _actions(entry_of(table, version))
+    return [_path(table, each["add"]) for each in actions if "add" in each]
+
+
+def history(table: Path) -> History:
+    """Return what became of every file, as of the newest commit."""
+    partitions: dict[Path, str] = {}
+    gone: dict[Path, Superseded] = {}
+    for entry in sorted((table / "_delta_log").glob("*.json")):
+        for each in _actions(entry):
+            if added := each.get("add"):
+                path = _path(table, added)
+                partitions[path] = added["partitionValues"].get(PARTITION) or ""
+                gone.pop(path, None)
+            elif removed := each.get("remove"):
+                path = _path(table, removed)
+                at = datetime.fromtimestamp(removed["deletionTimestamp"] / 1000, UTC)
+                gone[path] = Superseded(path, partitions.get(path, ""), int(entry.stem), at)
+    return History(frozenset(partitions.keys() - gone.keys()), tuple(gone.values()))
+
+
+def _actions(entry: Path) -> Iterator[dict[str, Any]]:
+    return map(json.loads, entry.read_text().splitlines())
+
+
+def _path(table: Path, action: dict[str, Any]) -> Path:
+    return table / unquote(action["path"])
