@@ -62,7 +62,8 @@ def test_retention_removes_nothing_until_it_is_told_to() -> None:
     dry = run("retain")
     assert cells(dry)[1][:3] == ["spending", "1", "2"]
     assert "this was a dry run" in dry.stderr
-    assert len(FeatureStore.from_env().read_features("spending")) == 2
+    with FeatureStore.from_env() as store:
+        assert len(store.read_features("spending")) == 2
     answer = json.loads(run("retain", "--apply", "--json").stdout)
     assert answer["groups"][0]["partitions"] == ["2024-01"]
     assert answer["outdated"] == {"snapshots": [], "quarantined": 0, "statistics": 0, "usage": 0}
@@ -87,4 +88,5 @@ def test_small_files_are_written_together() -> None:
     assert cells(run("compact"))[1] == ["spending", "0", "0", "0", "0", "0"]
     done = json.loads(run("compact", "spending", "--at-least", "2", "--json").stdout)
     assert [done[0][each] for each in ("partitions", "files before", "after")] == [1, 2, 1]
-    assert len(FeatureStore.from_env().read_features("spending")) == 3
+    with FeatureStore.from_env() as store:
+        assert len(store.read_features("spending")) == 3

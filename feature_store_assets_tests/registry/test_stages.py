@@ -1,5 +1,6 @@
 """Stages: who may go where, and what that does to those who read."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,12 @@ def test_a_misspelt_stage_is_told(database: Database) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    store = new_store(tmp_path)
+def store(tmp_path: Path) -> Iterator[FeatureStore]:
     group = pushed("people", Feature("age", "int64"), Feature("size", "int64"))
-    store.apply(group, FeatureView("grown", [group["age"]]))
-    store.write_features([row("ann", 0, age=41, size=170)], "people")
-    return store
+    with new_store(tmp_path) as store:
+        store.apply(group, FeatureView("grown", [group["age"]]))
+        store.write_features([row("ann", 0, age=41, size=170)], "people")
+        yield store
 
 
 def test_what_is_deprecated_is_served_with_a_warning(store: FeatureStore) -> None:
