@@ -88,11 +88,9 @@ def test_an_instant_beyond_time_travel_names_the_nearest_snapshot(tmp_path: Path
 def test_the_files_that_a_snapshot_needs_survive_a_sweep(spending: FeatureStore) -> None:
     spending.create_snapshot("a", "kept")
     spending.write_features([row("u", 0, x=2)], "a", mode="overwrite")
-    group = spending.applied.group("a")
-    pins = spending.snapshots.pins.of_group("a", 1)
-    spending.table(group).sweep(
-        older_than=timedelta(0), keep_versions=[pin.table_version for pin in pins], dry_run=False
-    )
+    table = spending.table(spending.applied.group("a"))
+    kept = [pin.table_version for pin in spending.snapshots.pins.of_group("a", 1)]
+    assert table.sweep(oldest=table.version(), keep_versions=kept, dry_run=False).files == 0
     assert seen(spending, "kept") == [1, 1]
 
 

@@ -480,9 +480,12 @@ class OfflineTable:
         """
         return self._log.free(removed, keep_versions=keep_versions)
 
-    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
-        """Remove superseded files that no kept version needs, and what killed writers left."""
-        return self._log.sweep(older_than=older_than, keep_versions=keep_versions, dry_run=dry_run)
+    def sweep(self, *, oldest: int, keep_versions: Sequence[int], dry_run: bool) -> Freed:
+        """Remove files that no version from `oldest` on and no kept one needs.
+
+        What killed writers left goes as well, once no run can be that old.
+        """
+        return self._log.sweep(oldest=oldest, keep_versions=keep_versions, dry_run=dry_run)
 
     def compact(self, partitions: Sequence[str]) -> Commit:
         """Write each partition's rows into one file again, in order; one commit, equal rows.

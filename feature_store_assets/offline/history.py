@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -21,12 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Superseded:
-    """A file that is in no version from `version` on, which was committed `at` that time."""
+    """A file that is in no version from `version` on."""
 
     path: Path
     partition: str
     version: int
-    at: datetime
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,7 @@ def history(table: Path) -> History:
                 gone.pop(path, None)
             elif removed := each.get("remove"):
                 path = _path(table, removed)
-                at = datetime.fromtimestamp(removed["deletionTimestamp"] / 1000, UTC)
-                gone[path] = Superseded(path, partitions.get(path, ""), int(entry.stem), at)
+                gone[path] = Superseded(path, partitions.get(path, ""), int(entry.stem))
     return History(frozenset(partitions.keys() - gone.keys()), tuple(gone.values()))
 
 

@@ -359,18 +359,18 @@ class DeltaLog:
         freed = _unlink([path for path in going if path not in kept])
         return replace(freed, left=sum(path.exists() for path in going))
 
-    def sweep(self, *, older_than: timedelta, keep_versions: Sequence[int], dry_run: bool) -> Freed:
-        """Remove superseded files that no kept version needs, and what killed writers left.
+    def sweep(self, *, oldest: int, keep_versions: Sequence[int], dry_run: bool) -> Freed:
+        """Remove files that neither a version from `oldest` on nor a kept one needs.
 
         Safe beside writers: what the log marks as removed goes, and files that no commit names
         once they are older than any run.
         """
         if not self.exists:
             return Freed(0, 0)
-        past, now = history(self.path), datetime.now(UTC)
-        kept = self._files_of(keep_versions)
-        stale = {file.path for file in past.superseded if file.at <= now - older_than} - kept
-        before = (now - max(older_than, _LONGEST_RUN)).timestamp()
+        past = history(self.path)
+        stale = {file.path for file in past.superseded if file.version <= oldest}
+        stale -= self._files_of(keep_versions)
+        before = (datetime.now(UTC) - _LONGEST_RUN).timestamp()
         going = [
             path
             for path in self._data_files()

@@ -200,13 +200,13 @@ class Retention:
         table = self.table(group)
         if not table.exists or self.holds.of("group", group.name) is not None:
             return Freed(0, 0)
-        age = max(self.snapshots.time_travel, _LEAST)
-        if dry_run:
-            pinned = self._pinned(group)
-        else:
-            oldest = table.version_before(age)
-            pinned = self.removals.raise_floor(group.name, group.version, oldest)
-        return table.sweep(older_than=age, keep_versions=pinned, dry_run=dry_run)
+        oldest = table.version_before(max(self.snapshots.time_travel, _LEAST))
+        pinned = (
+            self._pinned(group)
+            if dry_run
+            else self.removals.raise_floor(group.name, group.version, oldest)
+        )
+        return table.sweep(oldest=oldest, keep_versions=pinned, dry_run=dry_run)
 
 
 def _contents(group: FeatureGroup, table: OfflineTable, now: datetime) -> list[Removal]:

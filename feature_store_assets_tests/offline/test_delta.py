@@ -284,7 +284,7 @@ def test_files_of_killed_writers_go_once_no_run_can_be_that_old(table: OfflineTa
         path.write_bytes(b"cut off")
     week_ago = time.time() - timedelta(days=8).total_seconds()
     os.utime(lost[0], (week_ago, week_ago))
-    assert table.sweep(older_than=timedelta(0), keep_versions=[], dry_run=False).bytes == 7
+    assert table.sweep(oldest=table.version(), keep_versions=[], dry_run=False).bytes == 7
     assert [path.exists() for path in lost] == [False, True]
     assert values(table) == [1, 2, 3]
 
@@ -313,12 +313,12 @@ def test_a_version_that_the_table_has_not_reached_cannot_be_read(table: OfflineT
 
 def test_sweeping_keeps_live_recent_and_pinned_files(table: OfflineTable) -> None:
     pinned = write_day(table, 0, x=1).version
-    write_day(table, 0, x=2)
-    write_day(table, 0, x=3)
-    month = timedelta(days=30)
-    assert table.sweep(older_than=month, keep_versions=[pinned], dry_run=False).files == 0
-    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=True).files == 1
-    assert table.sweep(older_than=timedelta(0), keep_versions=[pinned], dry_run=False).files == 1
+    recent = write_day(table, 0, x=2).version
+    newest = write_day(table, 0, x=3).version
+    assert table.sweep(oldest=recent, keep_versions=[pinned], dry_run=False).files == 0
+    assert values(table, recent) == [2, 3, 4]
+    assert table.sweep(oldest=newest, keep_versions=[pinned], dry_run=True).files == 1
+    assert table.sweep(oldest=newest, keep_versions=[pinned], dry_run=False).files == 1
     assert (values(table), values(table, pinned)) == ([3, 4, 5], [1, 2, 3])
 
 
@@ -332,7 +332,7 @@ def test_files_that_were_superseded_long_ago_go_as_well(table: OfflineTable) -> 
     opened.create_checkpoint()
     again = DeltaTable(str(table.path))
     assert again.vacuum(0, dry_run=True, enforce_retention_duration=False) == []
-    assert table.sweep(older_than=timedelta(0), keep_versions=[], dry_run=False).files == 1
+    assert table.sweep(oldest=table.version(), keep_versions=[], dry_run=False).files == 1
     assert len(list(table.path.glob("partition=2024-01-01/*.parquet"))) == 1
     assert values(table) == [2, 3, 4]
 

@@ -505,7 +505,7 @@ def test_retention_leaves_what_a_set_needs(store: FeatureStore) -> None:
     write(3.0)
     assert data() == 6
     keep = [pin.table_version for pin in store.snapshots.pins.of_group("daily", 1)]
-    table.sweep(older_than=timedelta(0), keep_versions=keep, dry_run=False)
+    table.sweep(oldest=table.version(), keep_versions=keep, dry_run=False)
     assert data() == 4
     (report,) = store.retain(["daily"], dry_run=False, now=at(24 * 9))
     assert (report.partitions, report.pinned_by) == (("2024-01-15", "2024-01-16"), (held.pin,))

@@ -190,9 +190,10 @@ def test_old_backups_go_with_the_files_that_only_they_need(
     first = store.backup(target)
     store.delete_snapshot("whole")
     store.retain(["old"], dry_run=False, now=at(2 * MONTH))
-    group = store.applied.group("old")
-    pinned = store.removals.raise_floor("old", 1, store.table(group).version())
-    store.table(group).sweep(older_than=timedelta(0), keep_versions=pinned, dry_run=False)
+    table = store.table(store.applied.group("old"))
+    newest = table.version()
+    pinned = store.removals.raise_floor("old", 1, newest)
+    table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
     second = store.backup(target, keep=1)
     assert second.removed == (first.id,)
     assert [each.id for each in list_backups(target)] == [second.id]
@@ -383,9 +384,10 @@ def write(store: FeatureStore, turn: int) -> None:
 def upkeep(store: FeatureStore, turn: int) -> None:
     store.compact(["busy"], at_least=2)
     store.retain(["busy"], dry_run=False, now=at(4 * MONTH) + KEPT)
-    group = store.applied.group("busy")
-    pinned = store.removals.raise_floor("busy", 1, store.table(group).version())
-    store.table(group).sweep(older_than=timedelta(0), keep_versions=pinned, dry_run=False)
+    table = store.table(store.applied.group("busy"))
+    newest = table.version()
+    pinned = store.removals.raise_floor("busy", 1, newest)
+    table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
 
 def pin(store: FeatureStore, turn: int) -> None:

@@ -44,8 +44,9 @@ def write(store: FeatureStore, turn: int) -> None:
 def sweep(store: FeatureStore) -> None:
     """Vacuum as if time travel were over."""
     table = store.table(store.applied.group("a"))
-    pinned = store.removals.raise_floor("a", 1, table.version())
-    table.sweep(older_than=timedelta(0), keep_versions=pinned, dry_run=False)
+    newest = table.version()
+    pinned = store.removals.raise_floor("a", 1, newest)
+    table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
 
 def files(table: OfflineTable) -> set[Path]:

@@ -102,8 +102,9 @@ class Upkeep(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         """Vacuum as if time travel were over."""
-        pinned = self.store.removals.raise_floor("a", 1, self.table.version())
-        self.table.sweep(older_than=timedelta(0), keep_versions=pinned, dry_run=False)
+        newest = self.table.version()
+        pinned = self.store.removals.raise_floor("a", 1, newest)
+        self.table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
     @precondition(lambda self: self.live and len(self.pinned) < 4)
     @rule()
