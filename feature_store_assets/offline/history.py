@@ -29,14 +29,10 @@ class Superseded:
 
 @dataclass(frozen=True)
 class History:
-    """Every file that a commit ever named: `live` ones, and those `superseded`."""
+    """Every file that a commit ever `named`, and which of them are `superseded`."""
 
-    live: frozenset[Path]
+    named: frozenset[Path]
     superseded: tuple[Superseded, ...]
-
-    @property
-    def named(self) -> frozenset[Path]:
-        return self.live | {file.path for file in self.superseded}
 
 
 def entry_of(table: Path, version: int) -> Path:
@@ -63,7 +59,7 @@ def history(table: Path) -> History:
             elif removed := each.get("remove"):
                 path = _path(table, removed)
                 gone[path] = Superseded(path, partitions.get(path, ""), int(entry.stem))
-    return History(frozenset(partitions.keys() - gone.keys()), tuple(gone.values()))
+    return History(frozenset(partitions.keys() | gone.keys()), tuple(gone.values()))
 
 
 def _actions(entry: Path) -> Iterator[dict[str, Any]]:
