@@ -113,7 +113,14 @@ class Historical:
         ----------
         table
             Returns a group's table, which must hold rows.
+
+        Raises
+        ------
+        FunctionFailed
+            A computed feature's function is gone, or may not run here.
         """
+        for feature in asked.computed:
+            feature.load()  # what may not run is refused before anything is read
         lookups = [_lookup(part, options, table(part.group), snapshots) for part in asked.parts]
         full_names = options.full_feature_names
         return cls(asked, tuple(lookups), options.timestamp, full_names, config)

@@ -226,6 +226,8 @@ class Serving:
             Part.of(each.group, each.features, generation)
             for each, generation in zip(asked.parts, current(self.store, groups), strict=True)
         ]
+        for feature in asked.computed:
+            feature.load()
         view = asked.view
         joined = None
         if view is not None and view.precompute and 1 < len(parts) == len(view.selections):

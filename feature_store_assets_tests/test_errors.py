@@ -261,6 +261,19 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "'near' cannot be computed: 'm:near' raised KeyError.$",
         )
     ],
+    "FunctionNotTrusted": [
+        (
+            lambda: errors.FunctionNotTrusted("near", "a.b:near"),
+            "'near' cannot be computed: 'a.b:near' came from .*not run here.*=a.b.$",
+        )
+    ],
+    "CodeNotTrusted": [
+        (
+            lambda: errors.CodeNotTrusted(["m:f", "n:g"]),
+            r"no code was run.*does not know:\n  m:f\n  n:g\nA read .*--trust-code",
+        ),
+        (lambda: errors.CodeNotTrusted(["m:f"] * 103), "and 3 more"),
+    ],
     "HoldNotFound": [
         (
             lambda: errors.HoldNotFound("group", "a", []),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import as_json, examples, print_rows, say, tell
+from feature_store_assets.cli.output import as_json, examples, print_rows, say, tell, trust_code
 
 _TARGET = click.argument("target")
 
@@ -95,19 +95,25 @@ def verify(target: str, id: str | None, *, as_json: bool) -> None:  # noqa: A002
 )
 @click.argument("source")
 @click.option("--backup", metavar="ID", help="Which; by default the newest.")
+@trust_code
 @as_json
-def restore(source: str, backup: str | None, *, as_json: bool) -> None:
+def restore(source: str, backup: str | None, *, trust_code: bool, as_json: bool) -> None:
     """Make a backup a store again, where nothing is.
 
     The data root that FEATURE_STORE_STORAGE_PATH names has to be empty or not there yet, and the
     registry empty. Registry and online store may be of other kinds than those that were backed
     up. A restore that was killed leaves nothing that looks done: run it again.
     """
-    done = fs.FeatureStore.restore(source, backup=backup, told=tell)
+    done = fs.FeatureStore.restore(source, backup=backup, trust_code=trust_code, told=tell)
     for file in done.lost:
         tell(f"The backup lacks what the store had lost: {file}.")
     answer = {**asdict(done), "root": str(done.root)}
     say(f"Backup {done.backup} is restored to {done.root}.", answer, as_json=as_json)
+    if done.untrusted:
+        tell("Views compute features by these functions, which may not run here yet:")
+        for name in done.untrusted:
+            tell(f"  {name}")
+        tell("Run `feature-store apply` in the project that declares the views.")
     if done.rebuild:
         tell("Its online rows are still to be made:")
         for name in done.rebuild:

@@ -25,6 +25,7 @@ FeatureStoreError
 │   ├── StageRefused                      no way leads from one stage to the other
 │   ├── SnapshotNeeded                    a model, legal hold or backup needs the snapshot
 │   ├── ImportConflict                    the registry holds other things of the same names
+│   ├── CodeNotTrusted                    an import brings functions that nobody has trusted
 │   ├── ArchiveConflict                   partitions of an archive hold rows here
 │   ├── GroupHeld                         a legal hold keeps the group's rows
 │   ├── RestoreRefused                    something is where a backup would be restored to
@@ -40,6 +41,7 @@ FeatureStoreError
 ├── BackupUnusable (RuntimeError)         a backup is damaged, too new, or out of reach
 ├── NotReproduced (RuntimeError)          the same question got another answer
 ├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
+│   └── FunctionNotTrusted                it came from outside, and may not run here
 ├── ExtraMissing (ImportError)            a package that not everybody needs is not installed
 └── StoreUnavailable (OSError)            a store cannot be used here and now
     ├── OnlineStoreUnavailable (ConnectionError)
@@ -184,6 +186,9 @@ from feature_store_assets.errors.trust import (
     FunctionFailed as FunctionFailed,
 )
 from feature_store_assets.errors.trust import (
+    FunctionNotTrusted as FunctionNotTrusted,
+)
+from feature_store_assets.errors.trust import (
     NotReproduced as NotReproduced,
 )
 from feature_store_assets.errors.trust import (
@@ -200,6 +205,9 @@ from feature_store_assets.errors.writes import (
 )
 from feature_store_assets.errors.writes import (
     BreakingChange as BreakingChange,
+)
+from feature_store_assets.errors.writes import (
+    CodeNotTrusted as CodeNotTrusted,
 )
 from feature_store_assets.errors.writes import (
     DeclarationChanged as DeclarationChanged,

@@ -82,6 +82,20 @@ class FunctionFailed(FeatureStoreError, RuntimeError):
         super().__init__(f"'{feature}' cannot be computed: '{function}' {reason}.")
 
 
+class FunctionNotTrusted(FunctionFailed):
+    """A request-time function came from outside, and nothing here says that it may run."""
+
+    def __init__(self, feature: str, function: str) -> None:
+        module = function.partition(":")[0]
+        super().__init__(
+            feature,
+            function,
+            f"came from an archive, a backup or another registry, and may not run here. Nothing "
+            f"of it was imported. If you trust it, run `feature-store apply` in the project that "
+            f"declares it, or set FEATURE_STORE_REQUEST_MODULES={module}",
+        )
+
+
 class NotServed(FeatureStoreError, RuntimeError):
     """What was asked for is not served online: a draft, or retired."""
 

@@ -81,6 +81,22 @@ class ImportConflict(WriteRefused):
         super().__init__(f"Nothing was imported, for these are here otherwise:{shown}\n{hint}")
 
 
+class CodeNotTrusted(WriteRefused):
+    """What is imported names functions that reads would run here."""
+
+    def __init__(self, functions: Sequence[str]) -> None:
+        self.functions = tuple(functions)
+        shown = "".join(f"\n  {each}" for each in self.functions[:_CONFLICTS_SHOWN])
+        more = len(self.functions) - _CONFLICTS_SHOWN
+        shown += f"\n  and {more} more" if more > 0 else ""
+        super().__init__(
+            f"Nothing was imported, and no code was run. Views in it compute features by these "
+            f"functions, which this store does not know:{shown}\nA read of such a view imports the "
+            f"module and runs the function. If you trust them, import with --trust-code "
+            f"(trust_code=True), or name their modules in FEATURE_STORE_REQUEST_MODULES."
+        )
+
+
 class ArchiveConflict(WriteRefused):
     """Partitions that an archive brings hold rows here."""
 

@@ -26,11 +26,14 @@ from feature_store_assets.registry.asked import Asked, Chosen
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking, other_than_added
 from feature_store_assets.registry.database import applied, history
+from feature_store_assets.registry.functions import admitted as admitted_functions
+from feature_store_assets.registry.functions import own, trust
 from feature_store_assets.registry.search import index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from feature_store_assets.declaration.request import RequestFeature
     from feature_store_assets.registry.database import Database
 
 Declared = FeatureGroup | FeatureView
@@ -68,10 +71,13 @@ class Applied:
     ----------
     database
         The registry's database.
+    modules
+        Modules whose functions may run, wherever the views that name them come from.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, modules: Collection[str] = ()) -> None:
         self._database = database
+        self._modules = modules
 
     def apply(
         self,
@@ -107,6 +113,7 @@ class Applied:
                     prepare(each)
             for each, change in new:
                 _record(connection, each, change.action, changed_by)
+            trust(connection, own(declarations), reason="apply", actor=changed_by)
         return [change for _, change in checked]
 
     def extend(
@@ -185,7 +192,7 @@ class Applied:
         for name in wanted:
             if name not in known:
                 raise FeatureNotFound(name, owner, known)
-        computed = tuple(each for each in computed if each.name in wanted)
+        computed = self._admitted([each for each in computed if each.name in wanted])
         inputs = {name for each in computed for name in each.inputs}
         needed = {*wanted, *inputs}
         parts = [
@@ -204,6 +211,13 @@ class Applied:
             view,
             {} if view is None else {name: it for name, it in view.defaults if name in needed},
         )
+
+    def _admitted(self, computed: Sequence[RequestFeature]) -> tuple[RequestFeature, ...]:
+        """Return computed features, those that are trusted with leave to run."""
+        if all(each.trusted for each in computed):
+            return tuple(computed)
+        with self._database.read() as connection:
+            return admitted_functions(connection, computed, self._modules)
 
     def _chosen(self, what: FeatureView | FeatureGroup | Iterable[str]) -> list[Chosen]:
         if isinstance(what, FeatureView):

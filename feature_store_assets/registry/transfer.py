@@ -19,6 +19,7 @@ from feature_store_assets.declaration.canonical import canonical, content_hash
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
+    CodeNotTrusted,
     DataError,
     DeclarationError,
     ImportConflict,
@@ -29,6 +30,7 @@ from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.changes import breaking
+from feature_store_assets.registry.functions import trust, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -180,6 +182,8 @@ def import_state(
     parts: Collection[str] | None = None,
     prepare: Callable[[FeatureGroup], object] = lambda _: None,
     imported_by: str = "",
+    modules: Collection[str] = (),
+    trust_code: bool = False,
 ) -> Imported:
     """Bring an exported state into a registry: all of it in one transaction, or nothing.
 
@@ -194,11 +198,15 @@ def import_state(
         Only these of `PARTS`. Pins and snapshots mean nothing beside other tables.
     prepare
         Called for each new or changed group before anything is written: makes its table.
+    modules, trust_code
+        Modules whose functions may run here; whether all functions that the state names may.
 
     Raises
     ------
     DataError
         The state cannot be read, or is not what was exported.
+    CodeNotTrusted
+        Views compute features by functions that this registry does not know.
     ImportConflict
         Naming all that is here otherwise; or what cannot be replaced, as the stored rows of a
         group could not follow.
@@ -224,6 +232,10 @@ def import_state(
             raise ImportConflict(found.final, final=True)
         replacing = on_conflict == "replace"
         taken = [declared[place] for place in found.declarations(replacing)]
+        foreign = untrusted(connection, taken, modules)
+        if foreign and not trust_code:
+            raise CodeNotTrusted(foreign)
+        trust(connection, foreign, reason="import", actor=imported_by)
         _write_declarations(connection, rows, taken, prepare, imported_by)
         for name, units in found.units(replacing).items():
             _write(connection, _PARTS[name], units)
@@ -234,6 +246,11 @@ def import_state(
         told = {**vars(done), "exported_at": state["exported_at"]}
         append(connection, "import", "registry state", told, imported_by)
     return done
+
+
+def declared_in(state: Mapping[str, Any]) -> list[Declared]:
+    """Return the groups and views of a state; DataError if it is not sound."""
+    return [_declared(row) for row in _read(state)[_DECLARATIONS]]
 
 
 @dataclass

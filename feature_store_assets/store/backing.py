@@ -79,6 +79,7 @@ class Backing(Keeping):
         config: FeatureStoreConfig | None = None,
         backup: str | None = None,
         *,
+        trust_code: bool = False,
         told: Callable[[str], object] = lambda _: None,
     ) -> Restored:
         """Make a backup a store again, where nothing is: neither rows nor a registry.
@@ -92,12 +93,16 @@ class Backing(Keeping):
             online store may be of other kinds than the ones that were backed up.
         backup
             Its id; the newest by default.
+        trust_code
+            Whether reads may run the functions by which views compute features. Without it they
+            may once `feature-store apply` has recorded the views again.
         told
             Hears how it goes.
 
         Returns
         -------
-        What was restored, and the groups of which the online rows are to be rebuilt.
+        What was restored, the groups whose online rows are to be rebuilt, and the functions that
+        may not run yet.
 
         Raises
         ------
@@ -118,4 +123,11 @@ class Backing(Keeping):
                         refused.append(name)
             return refused
 
-        return restore(source, config or FeatureStoreConfig(), backup, follow=follow, told=told)
+        return restore(
+            source,
+            config or FeatureStoreConfig(),
+            backup,
+            follow=follow,
+            trust_code=trust_code,
+            told=told,
+        )

@@ -114,7 +114,11 @@ class Declaring(Judging, Tracing):
         return export_state(self._database)
 
     def import_registry(
-        self, state: Mapping[str, Any], *, on_conflict: OnConflict = "refuse"
+        self,
+        state: Mapping[str, Any],
+        *,
+        on_conflict: OnConflict = "refuse",
+        trust_code: bool = False,
     ) -> Imported:
         """Bring a state that was exported into this registry, all of it or nothing.
 
@@ -125,16 +129,27 @@ class Declaring(Judging, Tracing):
         on_conflict
             What happens to things that are here under the same name, but otherwise: `"refuse"` the
             import, `"keep"` what is here, or `"replace"` it.
+        trust_code
+            Whether reads may run the functions by which the state's views compute features.
+            Without it a state with functions that this store does not know is refused.
 
         Raises
         ------
         DataError
             The state is not what was exported.
+        CodeNotTrusted
+            Views name functions that this store does not know; nothing was written.
         ImportConflict
             Naming all that is here otherwise.
         """
         done = import_state(
-            self._database, state, on_conflict, prepare=self._prepare_table, imported_by=user()
+            self._database,
+            state,
+            on_conflict,
+            prepare=self._prepare_table,
+            imported_by=user(),
+            modules=self.config.request_modules,
+            trust_code=trust_code,
         )
         self.serving.forget()
         return done

@@ -34,7 +34,7 @@ class Opened:
     def __init__(self, config: FeatureStoreConfig | None = None) -> None:
         self.config = config or FeatureStoreConfig()
         self._database = Database(self.config.registry)
-        self.applied = Applied(self._database)
+        self.applied = Applied(self._database, self.config.request_modules)
         self.holds = Holds(self._database)
         self.removals = Removals(self._database)
         self.snapshots = Snapshots(

@@ -1,7 +1,8 @@
 """A registry as a file that any database takes back: lines of JSON with explicit types.
 
 The first line names the schema version, and the type of each column; every other line is a row.
-What is derived (the search index) is not in it.
+What is derived (the search index) is not in it, nor which functions may run: whoever restores
+decides that anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,16 +21,24 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from feature_store_assets.errors import BackupUnusable, RegistryUnusable, RestoreRefused
+from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.errors import (
+    BackupUnusable,
+    FeatureStoreError,
+    RegistryUnusable,
+    RestoreRefused,
+)
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.audit import append
+from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.search import index_all
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
 
-_DERIVED, _INDEX = ("search_entries",), "search_index"
+# What is made anew, and what only the store itself may say of the code that it runs.
+_LEFT_OUT, _INDEX = ("search_entries", "functions"), "search_index"
 _MIGRATIONS = Path(tables.__file__).parent / "migrations"
 _AT_ONCE = 1_000
 _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
@@ -74,7 +83,7 @@ def dump(connection: sa.Connection, path: Path) -> Dumped:
     recorded = {row.name: row.digest for row in connection.execute(sa.select(tables.training_sets))}
     kept = set[tuple[str, int, int]]()
     training = {training_pin(name) for name in recorded}
-    every = [each for each in tables.metadata.sorted_tables if each.name not in _DERIVED]
+    every = [each for each in tables.metadata.sorted_tables if each.name not in _LEFT_OUT]
     told = {each.name: {column.name: _kind(column) for column in each.columns} for each in every}
     with gzip.open(path, "wt", compresslevel=3, encoding="utf-8") as file:
         file.write(json.dumps({"schema": tables.SCHEMAS[-1], "tables": told}) + "\n")
@@ -111,8 +120,14 @@ def _read(value: Any, kind: str) -> Any:
 
 
 def load(
-    database: Database, path: Path, detail: Mapping[str, Any], *, over: str | None = None
-) -> None:
+    database: Database,
+    path: Path,
+    detail: Mapping[str, Any],
+    *,
+    over: str | None = None,
+    modules: Collection[str] = (),
+    trust_code: bool = False,
+) -> list[str]:
     """Bring a dump into an empty registry, in one transaction; the audit log goes on with it.
 
     Parameters
@@ -121,6 +136,12 @@ def load(
         What the audit log tells of it.
     over
         The `token` in the detail of a restore that was killed after this: its rows are replaced.
+    modules, trust_code
+        Modules whose functions may run here; whether all functions that views name may.
+
+    Returns
+    -------
+    The functions that views name and that may not run here.
 
     Raises
     ------
@@ -145,9 +166,27 @@ def load(
                 _insert(connection, name, header["tables"][name], rows)
             if older:
                 _migrate(connection, tables.SCHEMAS[-1])
+            # Whatever the dump and its migrations say: nobody here has trusted this code yet.
+            connection.execute(sa.delete(tables.functions))
             _count_on(connection)
             index_all(connection)
+            foreign = _foreign(connection, path, modules)
+            if trust_code:
+                trust(connection, foreign, reason=RESTORE)
+            # The last entry, by which a killed restore is known.
             append(connection, RESTORE, "store", detail)
+    return [] if trust_code else foreign
+
+
+def _foreign(connection: sa.Connection, path: Path, modules: Collection[str]) -> list[str]:
+    """Return the functions that may not run here; BackupUnusable if views cannot be read."""
+    query = sa.select(tables.applied.c.definition).where(tables.applied.c.kind == "view")
+    texts = connection.execute(query).scalars().all()
+    try:
+        views = [FeatureView.from_json(json.loads(text)) for text in texts]
+    except (FeatureStoreError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BackupUnusable(path.name, [f"a view in it is not sound: {error}"]) from None
+    return untrusted(connection, views, modules)
 
 
 def check_empty(connection: sa.Connection, shown: str, *, over: str | None = None) -> None:

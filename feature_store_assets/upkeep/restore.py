@@ -19,7 +19,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -74,6 +74,9 @@ class Restored:
         The groups whose online rows are still to be made: `feature-store rebuild <group>`.
     lost
         Files that the store had lost when it was backed up.
+    untrusted
+        Functions that views compute features by, and that may not run here until
+        `feature-store apply` or a setting says so.
     """
 
     backup: str
@@ -84,6 +87,7 @@ class Restored:
     published: int
     rebuild: tuple[str, ...]
     lost: tuple[str, ...]
+    untrusted: tuple[str, ...] = ()
 
 
 def restore(
@@ -92,6 +96,7 @@ def restore(
     id: str | None = None,  # noqa: A002 - as people say it
     *,
     follow: Follow,
+    trust_code: bool = False,
     told: Told = lambda _: None,
 ) -> Restored:
     """Make a backup, the newest by default, the store of these settings.
@@ -109,7 +114,7 @@ def restore(
         newer = f"its registry has schema {manifest.schema}, this code knows up to {SCHEMAS[-1]}"
         raise BackupUnusable(place.shown, [newer])
     check_sizes(place, manifest)
-    return _Restore(place, manifest, config, follow, told).run()
+    return _Restore(place, manifest, config, follow, told, trust_code=trust_code).run()
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class _Restore:
     config: FeatureStoreConfig
     follow: Follow
     told: Told
+    trust_code: bool
 
     @property
     def root(self) -> Path:
@@ -143,13 +149,16 @@ class _Restore:
                 online = self._place_online(token)
                 files = self._copy()
                 filled = True
-                load(
+                foreign = load(
                     database,
                     self.hidden / _REGISTRY,
                     {"backup": self.manifest.id, "token": token},
                     over=token,
+                    modules=self.config.request_modules,
+                    trust_code=self.trust_code,
                 )
                 restored = self._finish(made, database, files, copied=online is not None)
+                restored = replace(restored, untrusted=tuple(foreign))
                 database.close()
                 self._name(online, token)
             except BaseException:
