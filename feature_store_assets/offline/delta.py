@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
 from feature_store_assets.errors import BreakingChange, SchemaMismatch
-from feature_store_assets.offline.history import added_by
+from feature_store_assets.offline.history import SAME_ROWS, added_with, changed
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
-from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
+from feature_store_assets.offline.reading import DataFile, gather, partitions_of, portions, scan
 from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -144,10 +143,6 @@ class OfflineTable:
         """Return the version that was newest at an instant, by our own record of commits."""
         return self._log.version_at(moment)
 
-    def version_before(self, age: timedelta) -> int:
-        """Return the version that was newest so long ago."""
-        return self.version_at(datetime.now(UTC) - age)
-
     def files(
         self,
         *,
@@ -178,6 +173,18 @@ class OfflineTable:
     def size(self) -> int:
         """Return the bytes that the newest version's files take."""
         return sum(file.bytes for file in self.files())
+
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        """Return the newest version, and the last after `since` that changed each partition."""
+        newest = self.version()
+        return newest, changed(self.path, since, newest)
+
+    def portions(self, partitions: Sequence[str]) -> Iterator[list[str]]:
+        """Cut partitions into portions that fit into memory, in their order."""
+        rows = dict.fromkeys(partitions, 0)
+        for file in self.files(partitions=partitions):
+            rows[file.partition] += file.rows
+        return portions(rows)
 
     # Reading
 
@@ -431,14 +438,8 @@ class OfflineTable:
 
     def left_by(self, metadata: Mapping[str, str]) -> set[str]:
         """Return the partitions that hold just what commits with such metadata wrote."""
-        table = self._log.open()
-        wrote = set[str]()
-        for entry in [] if table is None else table.history():
-            if metadata.items() <= entry.items():
-                wrote |= {str(path) for path in added_by(self.path, entry["version"])}
-        if not wrote:
-            return set()
-        files = self.files()
+        wrote = set(map(str, added_with(self.path, metadata)))
+        files = self.files() if wrote else []
         others = {file.partition for file in files if file.path not in wrote}
         return {file.partition for file in files} - others
 
@@ -496,4 +497,4 @@ class OfflineTable:
         def prepare(version: int) -> pa.Table:
             return self.rows(version=version, partitions=partitions, columns=list(self.columns))
 
-        return self._log.commit(prepare, mode="overwrite", partitions=partitions, order=self._order)
+        return self.rewrite(prepare, partitions, metadata={SAME_ROWS: "true"})

@@ -13,7 +13,7 @@ from feature_store_assets.upkeep.backups import Listed, list_backups, verify_bac
 from feature_store_assets.upkeep.restore import Restored, restore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Backing(Keeping):
@@ -111,17 +111,19 @@ class Backing(Keeping):
         """
 
         def follow(
-            made: FeatureStoreConfig, changed: Mapping[tuple[str, int], Sequence[str]]
-        ) -> list[str]:
-            refused = []
+            made: FeatureStoreConfig, groups: Sequence[tuple[str, int]]
+        ) -> tuple[int, list[str]]:
+            published, refused = 0, []
             with cls(made) as store:
-                for (name, version), partitions in changed.items():
+                for name, version in groups:
                     try:
-                        store.publish(store.applied.group(name, version), partitions)
+                        done = store.publish(store.applied.group(name, version), ())
                     except FeatureStoreError as error:
                         told(f"'{name}' could not be published: {error}")
                         refused.append(name)
-            return refused
+                    else:
+                        published += len(done.partitions)
+            return published, refused
 
         return restore(
             source,

@@ -38,13 +38,12 @@ class Writing(Declaring, Online):
         data = arrow_table(feature_data)
         new = self._pushed(feature_group)
         self._reach_online(self.applied.find(feature_group) or new)
-        before = self._partitions_before(feature_group) if mode == "overwrite" else ()
         group, result = push(self.applied, self.table, new, data, mode)
         told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
         self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()
         if group.online:
-            self.publish(group, sorted({*result.partitions, *before}))
+            self.publish(group, result.partitions)
         self.lineage.tell("write", result)
         return result
 
@@ -52,8 +51,3 @@ class Writing(Declaring, Online):
         """Refuse before anything is written where the rows could not be published."""
         if group.online and not group.materialized:
             self.serving.reach(group)
-
-    def _partitions_before(self, name: str) -> list[str]:
-        """The partitions that an overwrite empties: their rows are taken back online."""
-        group = self.applied.find(name)
-        return [] if group is None else self.table(group).partitions()

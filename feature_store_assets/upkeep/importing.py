@@ -200,8 +200,7 @@ class Importing:
         for fill, done in zip(fills, filled, strict=True):
             self._describe(fill, done)
             if done.rows and self._is_served(fill.group):
-                for portion in portions(done.rows, ROWS_AT_ONCE):
-                    self.publish(fill.group, portion)
+                self.publish(fill.group, ())
         snapshot, notes = self._snapshot(archive, fills)
         counts = {
             fill.told.called: {

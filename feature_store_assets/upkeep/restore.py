@@ -5,8 +5,7 @@ another database is filled in one transaction before that. What a killed restore
 token, in the hidden folder and in the last entry of the audit log: the next restore replaces it.
 
 The online store was copied before the tables were cut off. So no row of it is of a later version
-than its table; and whatever was committed after the copy, or so shortly before that it may not
-have been published yet, is published again. What is published twice changes nothing.
+than its table. It says itself up to which version it is: what was committed since is published.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -32,7 +31,6 @@ from feature_store_assets.errors import (
     StorageUnusable,
 )
 from feature_store_assets.offline.frames import fsync
-from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
 from feature_store_assets.upkeep.backups import (
@@ -46,14 +44,13 @@ from feature_store_assets.upkeep.backups import (
 )
 from feature_store_assets.upkeep.dump import check_free, clear, load
 
-# Publishes partitions of groups in the store of these settings; returns the groups that refuse.
-Follow = Callable[[FeatureStoreConfig, Mapping[tuple[str, int], Sequence[str]]], list[str]]
+# Publishes what groups committed and did not publish, in the store of these settings; returns how
+# many partitions these were, and the groups that refuse.
+Follow = Callable[[FeatureStoreConfig, Sequence[tuple[str, int]]], tuple[int, list[str]]]
 
 _STATE = ".restoring.json"
 _REGISTRY = ".registry.jsonl.gz"
 _LMDB = "lmdb://"
-# A publish takes no longer, from the commit on; one that was killed is published again, too.
-_PUBLISHING = timedelta(hours=1)
 # As often as tables make checkpoints by themselves.
 _LONG_LOG = 20
 
@@ -259,19 +256,13 @@ class _Restore:
         for folder, version in manifest.tables.items():
             if version >= _LONG_LOG:
                 DeltaTable(str(self.hidden / folder)).create_checkpoint()
-        applied, tables = Applied(database), dict[tuple[str, int], Path]()
-        for folder in manifest.tables:
-            if folder.startswith("offline/"):
-                group = applied.find(*_group(folder))
-                if group is not None and group.online:
-                    tables[_group(folder)] = self.hidden / folder
+        applied = Applied(database)
+        places = [_group(each) for each in manifest.tables if each.startswith("offline/")]
+        found = {place: applied.find(*place) for place in places}
+        tables = [place for place, group in found.items() if group is not None and group.online]
         published, rebuild = 0, list(dict.fromkeys(name for name, _ in tables))
         if manifest.online is not None and copied:
-            since = manifest.online.copied_at - _PUBLISHING
-            changed = {place: _changed(folder, since) for place, folder in tables.items()}
-            changed = {place: partitions for place, partitions in changed.items() if partitions}
-            rebuild = self.follow(made, changed)
-            published = sum(map(len, changed.values()))
+            published, rebuild = self.follow(made, tables)
         return Restored(
             manifest.id, manifest.created_at, self.root, len(files),
             sum(file.bytes for file in files), published, tuple(rebuild), tuple(manifest.lost),
@@ -341,20 +332,3 @@ def _alone(hidden: Path) -> Iterator[tuple[str, bool]]:
 def _group(folder: str) -> tuple[str, int]:
     _, group, version = folder.split("/")
     return group, int(version.removeprefix("v"))
-
-
-def _changed(folder: Path, since: datetime) -> list[str]:
-    """Return the partitions that commits after an instant touched, by the log."""
-    of: dict[str, str] = {}
-    touched = set[str]()
-    for entry in sorted((folder / "_delta_log").glob("*.json")):
-        actions = [json.loads(line) for line in entry.read_text().splitlines()]
-        at = next((each["commitInfo"]["timestamp"] for each in actions if "commitInfo" in each), 0)
-        late = datetime.fromtimestamp(at / 1000, UTC) >= since
-        for action in actions:
-            if added := action.get("add"):
-                of[added["path"]] = added["partitionValues"][PARTITION]
-            named = action.get("add") or action.get("remove")
-            if late and named:
-                touched.add(of[named["path"]])
-    return sorted(touched)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_store_assets.offline.log import Freed
@@ -21,7 +21,6 @@ from feature_store_assets.registry.removals import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
@@ -200,7 +199,7 @@ class Retention:
         table = self.table(group)
         if not table.exists or self.holds.of("group", group.name) is not None:
             return Freed(0, 0)
-        oldest = table.version_before(max(self.snapshots.time_travel, _LEAST))
+        oldest = table.version_at(datetime.now(UTC) - max(self.snapshots.time_travel, _LEAST))
         pinned = (
             self._pinned(group)
             if dry_run
