@@ -298,6 +298,16 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "outside retention. No snapshot .* Materialize or write the rows again",
         ),
     ],
+    "FeatureNeeded": [
+        (
+            lambda: errors.FeatureNeeded("g.x", "v"),
+            "'g.x' was not dropped: view 'v' names it. Apply the view without it first.$",
+        ),
+        (
+            lambda: errors.FeatureNeeded("g.x"),
+            "only drafts and retired features can go. .*`feature-store stage g.x retired`.$",
+        ),
+    ],
     "SnapshotNeeded": [
         (
             lambda: errors.SnapshotNeeded("s", ["model 'm'", "model 'n'"]),

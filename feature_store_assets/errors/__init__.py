@@ -23,6 +23,7 @@ FeatureStoreError
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
 │   ├── StageRefused                      no way leads from one stage to the other
+│   ├── FeatureNeeded                     something needs the feature that should be dropped
 │   ├── SnapshotNeeded                    a model, legal hold or backup needs the snapshot
 │   ├── ImportConflict                    the registry holds other things of the same names
 │   ├── CodeNotTrusted                    an import brings functions that nobody has trusted
@@ -211,6 +212,9 @@ from feature_store_assets.errors.writes import (
 )
 from feature_store_assets.errors.writes import (
     DeclarationChanged as DeclarationChanged,
+)
+from feature_store_assets.errors.writes import (
+    FeatureNeeded as FeatureNeeded,
 )
 from feature_store_assets.errors.writes import (
     GroupHeld as GroupHeld,

@@ -66,6 +66,19 @@ class SnapshotNeeded(WriteRefused):
         super().__init__(f"Snapshot '{name}' is needed by {'; '.join(needed_by)}. It stays.")
 
 
+class FeatureNeeded(WriteRefused):
+    """A feature may not be dropped: a view names it, or it is in use."""
+
+    def __init__(self, name: str, view: str = "") -> None:
+        why = (
+            f"view '{view}' names it. Apply the view without it first."
+            if view
+            else f"only drafts and retired features can go. Retire it first: `feature-store stage "
+            f"{name} deprecated`, then `feature-store stage {name} retired`."
+        )
+        super().__init__(f"Feature '{name}' was not dropped: {why}")
+
+
 class ImportConflict(WriteRefused):
     """The registry holds other things under names that an import brings."""
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
-from feature_store_assets.errors import BreakingChange, SchemaMismatch
+from feature_store_assets.declaration.slots import is_empty
+from feature_store_assets.offline.evolution import evolve
 from feature_store_assets.offline.history import SAME_ROWS, added_with, changed
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, portions, scan
-from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
+from feature_store_assets.offline.schema import CREATED, TableSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,6 +91,12 @@ class OfflineTable:
         return list(self._declared.features)
 
     @property
+    def slots(self) -> list[str]:
+        """The feature in each slot of an online row; no name where it was dropped."""
+        slots = self._declared.slots or self._declared.feature_names
+        return ["" if is_empty(slot) else slot for slot in slots]
+
+    @property
     def columns(self) -> dict[str, str]:
         """Every column but the partition, name -> declared type."""
         keys = {name: kind or "string" for name, kind in self.schema.keys}
@@ -109,23 +116,7 @@ class OfflineTable:
         BreakingChange
             A stored column has another type, or a stored feature is no longer declared.
         """
-        if not self.exists:
-            schema = self._declared.with_key_types(incoming or pa.schema([]))
-            for name, kind in schema.keys:
-                if kind is None:
-                    raise SchemaMismatch(schema.owner, name, wanted="a key", got=None)
-            self._log.create(schema.arrow)
-        stored = self._log.schema
-        wanted = self._declared.with_key_types(stored).arrow
-        broken = [
-            f"column '{field.name}' is {declared_type(stored.field(field.name).type)} in the table"
-            for field in wanted
-            if field.name in stored.names and stored.field(field.name).type != field.type
-        ]
-        if broken:
-            raise BreakingChange(self.owner, self._number, broken)
-        if set(wanted.names) - set(stored.names):
-            self._log.add_columns(wanted)
+        evolve(self._log, self._declared, self._number, incoming)
         return self.schema
 
     @property

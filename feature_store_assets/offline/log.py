@@ -268,6 +268,7 @@ class DeltaLog:
         partitions: Sequence[str] | None = None,
         order: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        columns: pa.Schema | None = None,
     ) -> Commit:
         """Write rows in one atomic commit.
 
@@ -284,6 +285,8 @@ class DeltaLog:
             Columns to sort by within a partition.
         metadata
             Kept with the commit: run, partition.
+        columns
+            What the table has from then on; by default what it had.
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 
@@ -307,8 +310,9 @@ class DeltaLog:
                 noted = {**(metadata or {}), _COMMIT: name, _COMMITTED_AT: now.isoformat()}
                 write_deltalake(
                     table,
-                    _ordered(rows, _arrow_schema(table), order),
+                    _ordered(rows, columns or _arrow_schema(table), order),
                     mode=mode,
+                    schema_mode=None if columns is None else "overwrite",
                     predicate=None if partitions is None else _among(partitions),
                     writer_properties=codec,
                     commit_properties=CommitProperties(

@@ -66,6 +66,7 @@ class TableSchema:
     created: str | None = None
     timezone: str | None = None
     pii: frozenset[str] = frozenset()
+    slots: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, group: FeatureGroup) -> TableSchema:
@@ -79,6 +80,7 @@ class TableSchema:
             group.created,
             group.timezone,
             frozenset(feature.name for feature in group.features if feature.pii),
+            group.slots,
         )
 
     @property

@@ -85,8 +85,8 @@ class Source(Protocol):
         ...
 
     @property
-    def features(self) -> Sequence[tuple[str, str]]:
-        """Names and type names of the features, in the table's column order."""
+    def slots(self) -> Sequence[str]:
+        """The feature in each slot of an online row; no name where it was dropped."""
         ...
 
     def version(self) -> int:
@@ -482,6 +482,6 @@ class _Publisher:
             keys=source.keys,
             timestamp=source.timestamp,
             created=source.created,
-            features=[name for name, _ in source.features],
+            features=source.slots,
             commit=version,
         )

@@ -386,13 +386,14 @@ def encode_table(
         Key columns, `timestamp`, `created` (both without nulls) and `features`; more columns are
         left alone.
     features
-        The features in the table's column order: the order in which a `RowCodec` reads them.
+        The feature in each slot, as a `RowCodec` reads them; no name where the slot is empty.
     commit
         The table version that the rows were read at.
     """
     names = encode_keys(space, table, keys)
     heads = _heads(table, timestamp, created, commit, len(features))
     pack = msgspec.msgpack.Encoder().encode
-    columns = [_column(table, name) for name in features]
+    empty = repeat(None, table.num_rows)
+    columns = [_column(table, name) if name else empty for name in features]
     rows = zip(*columns, strict=True) if columns else repeat((), table.num_rows)
     return [(name, head + pack(row)) for name, head, row in zip(names, heads, rows, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ import sqlalchemy as sa
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.slots import settled
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     BreakingChange,
     DeclarationChanged,
     DeclarationError,
     DependencyCycle,
+    FeatureNeeded,
     FeatureNotFound,
     GroupNotFound,
     ViewNotFound,
@@ -25,10 +27,17 @@ from feature_store_assets.errors import (
 from feature_store_assets.registry.asked import Asked, Chosen
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking, other_than_added
-from feature_store_assets.registry.database import applied, history
+from feature_store_assets.registry.database import (
+    applied,
+    drift_references,
+    history,
+    stages,
+    statistics,
+)
 from feature_store_assets.registry.functions import admitted as admitted_functions
 from feature_store_assets.registry.functions import own, trust
 from feature_store_assets.registry.search import index
+from feature_store_assets.registry.stages import droppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -128,7 +137,7 @@ class Applied:
         with self._database.write() as connection:
             row = _find(connection, _GROUP, name, None)
             old = None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
-            new = _successor(row, change(old))
+            new = _successor(connection, row, change(old), ())
             if old != new:
                 prepare(new)
                 _record(connection, new, "added" if old is None else "changed", changed_by)
@@ -257,6 +266,11 @@ class Applied:
     def _feature_ids(self) -> list[str]:
         return [f"{group.name}.{name}" for group in self.groups() for name in group.feature_names]
 
+    def droppable(self, group: FeatureGroup) -> set[str]:
+        """Return the features of an applied group that may be dropped for good."""
+        with self._database.read() as connection:
+            return droppable(connection, group)
+
     def check_unchanged(self, group: FeatureGroup) -> None:
         """Refuse to go on if another definition was applied; added features do no harm.
 
@@ -293,7 +307,7 @@ def admitted(
         old = _find(connection, _GROUP, group.name, group.version)
         _refuse_taken(connection, _VIEW, group.name)
         change = _change(_GROUP, group.name, group.version, old, group.hash)
-        found.append((_successor(old, group), change))
+        found.append((_successor(connection, old, group, views), change))
     if any(change.action != "unchanged" for _, change in found):
         _refuse_cycles(connection, groups)
     for view in views:
@@ -373,14 +387,61 @@ def _check_view(
         )
 
 
-def _successor(row: Any | None, group: FeatureGroup) -> FeatureGroup:
-    """Return the group as it follows what is applied, or refuse a breaking change."""
+def _successor(
+    connection: sa.Connection, row: Any | None, group: FeatureGroup, beside: Sequence[FeatureView]
+) -> FeatureGroup:
+    """Return the group as it follows what is applied, or refuse a breaking change.
+
+    `beside` are the views that are applied with it: those that are stored need every feature that
+    they name.
+    """
     if row is None:
         return group
     old = FeatureGroup.from_json(json.loads(row["definition"]))
-    if broken := breaking(old, group):
+    if broken := breaking(old, group, droppable(connection, old)):
         raise BreakingChange(group.name, group.version, broken)
+    if dropped := set(old.feature_names).difference(group.feature_names):
+        _refuse_needed(connection, group, dropped, [view.name for view in beside])
     return group.in_order_of(old)
+
+
+def _refuse_needed(
+    connection: sa.Connection,
+    group: FeatureGroup,
+    dropped: set[str],
+    replaced: Collection[str],
+) -> None:
+    """Refuse to drop features that a stored view names, unless the view is replaced."""
+    query = sa.select(applied.c.definition).where(applied.c.kind == _VIEW)
+    for text in connection.execute(query).scalars():
+        view = FeatureView.from_json(json.loads(text))
+        for selection in view.selections:
+            needed = dropped & {stored for stored, _ in selection.features}
+            this = (selection.group, selection.version) == (group.name, group.version)
+            if this and needed and view.name not in replaced:
+                raise FeatureNeeded(f"{group.name}.{min(needed)}", view.name)
+
+
+def _forget_dropped(connection: sa.Connection, group: FeatureGroup) -> None:
+    """Remove what is kept of features that the group has no more: another may take the name."""
+    row = _find(connection, _GROUP, group.name, group.version)
+    old = group if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
+    for name in set(old.feature_names).difference(group.feature_names):
+        for table in (statistics, drift_references):
+            connection.execute(
+                sa.delete(table).where(
+                    table.c.feature_group == group.name,
+                    table.c.group_version == group.version,
+                    table.c.feature == name,
+                )
+            )
+        connection.execute(
+            sa.delete(stages).where(
+                stages.c.kind == "feature",
+                stages.c.name == f"{group.name}.{name}",
+                stages.c.version == group.version,
+            )
+        )
 
 
 def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Change:
@@ -391,6 +452,9 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
 def _record(connection: sa.Connection, declared: Declared, action: str, changed_by: str) -> None:
     kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
     version = declared.version if isinstance(declared, FeatureGroup) else 1
+    if isinstance(declared, FeatureGroup):
+        _forget_dropped(connection, declared)
+        declared = replace(declared, slots=settled(declared.slots))
     content = {
         "kind": kind,
         "name": declared.name,

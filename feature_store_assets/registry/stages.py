@@ -139,6 +139,18 @@ class Stages:
         return moved
 
 
+def droppable(connection: sa.Connection, group: FeatureGroup) -> set[str]:
+    """Return the features of a group that may be dropped for good: drafts and retired ones."""
+    query = sa.select(stages).where(stages.c.version == group.version)
+    rows = connection.execute(query).mappings()
+    moved = {(row["kind"], row["name"], row["version"]): Standing(**row) for row in rows}
+    return {
+        name
+        for name in group.feature_names
+        if _effective(group, name, moved).stage in {"draft", "retired"}
+    }
+
+
 @dataclass(frozen=True)
 class Standings:
     """The stages of everything at one time."""

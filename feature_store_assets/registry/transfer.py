@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from feature_store_assets.declaration.canonical import canonical, content_hash
+from feature_store_assets.declaration.canonical import canonical, content_hash, group_hash
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
@@ -347,11 +347,10 @@ def _declared(row: Row) -> Declared:
     content = json.loads(row["definition"])
     try:
         declared: Declared = kinds[row["kind"]].from_json(content)
-        if row["kind"] == "group":
-            content["features"].sort(key=lambda each: each["name"])
+        hashed = group_hash(content) if row["kind"] == "group" else content_hash(content)
     except (DeclarationError, NotFound, KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"The definition of {called} in the state is not sound: {error}") from None
-    if _place_of(declared) != _place(row) or content_hash(content) != row["hash"]:
+    if _place_of(declared) != _place(row) or hashed != row["hash"]:
         raise DataError(f"The definition of {called} in the state is not what its hash says.")
     return declared
 

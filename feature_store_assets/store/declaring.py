@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.pushing import FeatureMetadata, FeatureType, pushed_group, register
+from feature_store_assets.pushing import FeatureMetadata, FeatureType, drop, pushed_group, register
 from feature_store_assets.registry.applied import Change, Declared
 from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
@@ -265,6 +265,25 @@ class Declaring(Judging, Tracing):
         )
         self.serving.forget()
         return metadata
+
+    def drop_feature(self, name: str, *, changed_by: str = "") -> FeatureGroup:
+        """Take a draft or retired feature (`"group.feature"`) of a pushed group out for good.
+
+        Its values cannot be read any more, and its name is free for another feature, also of
+        another type. For a computed group take the feature out of the code, then `apply`.
+
+        Returns
+        -------
+        The group as it is applied now.
+
+        Raises
+        ------
+        FeatureNeeded
+            The feature is active, or a view names it.
+        """
+        group = drop(self.applied, name, prepare=self._prepare_table, actor=changed_by)
+        self.serving.forget()
+        return group
 
     def _pushed(self, name: str) -> FeatureGroup:
         return pushed_group(name, self.config.partitioning_columns)

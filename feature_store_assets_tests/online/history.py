@@ -34,6 +34,7 @@ class History:
     timestamp = "at"
     created = "created"
     features = (("value", "int64"),)
+    slots = ("value",)
 
     def __init__(self) -> None:
         self.versions: list[dict[str, Rows]] = [{}]
@@ -153,7 +154,7 @@ class Watched:
     """
 
     keys, timestamp, created = History.keys, History.timestamp, History.created
-    features = History.features
+    slots = History.slots
 
     def __init__(self, history: History, store: OnlineStore, give: Give) -> None:
         self._history, self._store, self._give = history, store, give
