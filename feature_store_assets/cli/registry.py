@@ -1,6 +1,5 @@
 """What the registry knows beside declarations: `usage`, and its whole state as a file."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +8,7 @@ import click
 import feature_store_assets as fs
 from feature_store_assets.cli.output import as_json, examples, json_text, print_rows, say
 from feature_store_assets.errors import DataError
+from feature_store_assets.registry.foreign import read_file
 
 
 @click.command(
@@ -69,9 +69,11 @@ def import_(
 ) -> None:
     """Bring an exported state in, all of it or nothing."""
     try:
-        state = json.loads(source.read_text("utf-8"))
-    except ValueError:
-        raise DataError(f"{source} is no JSON: give what `registry export` wrote.") from None
+        state = read_file(source)
+    except ValueError as error:
+        raise DataError(
+            f"{source} is no JSON that `registry export` wrote: {error}. Give one that it wrote."
+        ) from None
     with fs.FeatureStore.from_env() as store:
         done = store.import_registry(state, on_conflict=on_conflict)
     say(f"{source} is imported.", vars(done), as_json=as_json)
