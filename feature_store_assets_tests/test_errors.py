@@ -333,6 +333,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             r"rows of 'a' stay as they are, .*hold is on it \(case 7\)\. Lift the hold",
         )
     ],
+    "BackupRefused": [
+        (
+            lambda: errors.BackupRefused("/b", "a table is gone", "Restore."),
+            "in '/b': a table is gone. Restore. Nothing was written or removed.$",
+        )
+    ],
     "RestoreRefused": [
         (
             lambda: errors.RestoreRefused("'/d'", "is not empty"),

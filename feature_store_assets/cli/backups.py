@@ -37,15 +37,21 @@ def backup() -> None:
     "--keep",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Remove all but the newest N backups afterwards.",
+    help="Remove older backups than the newest N; one of which nothing was lost always stays.",
 )
 @as_json
 def create(target: str, keep: int | None, *, as_json: bool) -> None:
-    """Make a backup; it may be killed at any time."""
+    """Make a backup; it may be killed at any time.
+
+    TARGET belongs to one store. A folder with other things in it is refused, and so is a store
+    that lost its registry or a table since the last backup: that would push the good ones out.
+    """
     with fs.FeatureStore.from_env() as store:
         done = store.backup(target, keep=keep, told=tell)
     for file in done.lost:
         tell(f"The store itself is damaged: {file}.")
+    for file in done.mended:
+        tell(f"It was damaged at the target and is copied again: {file}.")
     say(
         f"Backup {done.id}: {done.files} files of {done.bytes} bytes, {done.copied} of them new, "
         f"{done.bytes_copied} bytes.",
@@ -81,7 +87,10 @@ def list_(target: str, *, as_json: bool) -> None:
 @click.argument("id", required=False)
 @as_json
 def verify(target: str, id: str | None, *, as_json: bool) -> None:  # noqa: A002 - as people say it
-    """Read all of a backup, the newest by default."""
+    """Read all of a backup, the newest by default.
+
+    What is damaged is noted at TARGET; the next `backup create` copies it again.
+    """
     found = fs.FeatureStore.verify_backup(target, id, told=tell)
     text = f"Backup {found.id}: {found.files} files, all as they were written."
     say(text, asdict(found), as_json=as_json)

@@ -1,6 +1,5 @@
 """What the registry knows beside declarations: `usage`, and its whole state as a file."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from feature_store_assets.cli.output import (
     trust_code,
 )
 from feature_store_assets.errors import DataError
+from feature_store_assets.registry.foreign import read_file
 
 
 @click.command(
@@ -82,9 +82,11 @@ def import_(
 ) -> None:
     """Bring an exported state in, all of it or nothing."""
     try:
-        state = json.loads(source.read_text("utf-8"))
-    except (ValueError, RecursionError):
-        raise DataError(f"{source} is no JSON: give what `registry export` wrote.") from None
+        state = read_file(source)
+    except ValueError as error:
+        raise DataError(
+            f"{source} is no JSON that `registry export` wrote: {error}. Give one that it wrote."
+        ) from None
     with fs.FeatureStore.from_env() as store:
         done = asking(
             lambda trusted: store.import_registry(

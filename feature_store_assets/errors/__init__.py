@@ -29,6 +29,7 @@ FeatureStoreError
 │   ├── CodeNotTrusted                    an import brings functions that nobody has trusted
 │   ├── ArchiveConflict                   partitions of an archive hold rows here
 │   ├── GroupHeld                         a legal hold keeps the group's rows
+│   ├── BackupRefused                     another store's target, or a store that lost a part
 │   ├── RestoreRefused                    something is where a backup would be restored to
 │   └── NameTaken                         a snapshot, training set or token has that name
 ├── WriteConflict (RuntimeError)          other writers won every retry
@@ -203,6 +204,9 @@ from feature_store_assets.errors.trust import (
 )
 from feature_store_assets.errors.writes import (
     ArchiveConflict as ArchiveConflict,
+)
+from feature_store_assets.errors.writes import (
+    BackupRefused as BackupRefused,
 )
 from feature_store_assets.errors.writes import (
     BreakingChange as BreakingChange,

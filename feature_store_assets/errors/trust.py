@@ -47,12 +47,10 @@ class ArchiveUnusable(FeatureStoreError, RuntimeError):
 class BackupUnusable(FeatureStoreError, RuntimeError):
     """A backup is not what was written, or cannot be reached."""
 
-    def __init__(self, target: str, problems: Sequence[str]) -> None:
+    def __init__(self, target: str, problems: Sequence[str], hint: str = "") -> None:
         shown = _first(problems, _PROBLEMS_SHOWN)
-        super().__init__(
-            f"The backup in '{target}' cannot be used: {shown}. Take another backup, or another "
-            f"copy of this one."
-        )
+        hint = hint or "Take another backup, or another copy of this one."
+        super().__init__(f"The backup in '{target}' cannot be used: {shown}. {hint}")
 
 
 class TrainingSetChanged(FeatureStoreError, RuntimeError):

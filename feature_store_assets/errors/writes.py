@@ -135,6 +135,16 @@ class GroupHeld(WriteRefused):
         )
 
 
+class BackupRefused(WriteRefused):
+    """A backup would be none of this store, or would push good ones out."""
+
+    def __init__(self, target: str, why: str, hint: str) -> None:
+        super().__init__(
+            f"No backup was made in '{target}': {why}. {hint.rstrip('.')}. Nothing was written or "
+            f"removed."
+        )
+
+
 class RestoreRefused(WriteRefused):
     """Something is where a backup would be restored to."""
 

@@ -37,7 +37,7 @@ from feature_store_assets.registry.database import (
 from feature_store_assets.registry.functions import admitted as admitted_functions
 from feature_store_assets.registry.functions import own, trust
 from feature_store_assets.registry.search import index
-from feature_store_assets.registry.stages import droppable
+from feature_store_assets.registry.stages import Standing, declared_feature, droppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -270,6 +270,17 @@ class Applied:
         """Return the features of an applied group that may be dropped for good."""
         with self._database.read() as connection:
             return droppable(connection, group)
+
+    def unmoved(self, name: str) -> Standing:
+        """Return where a group, a feature (`"group.feature"`) or a view stands as declared."""
+        owner, _, feature = name.rpartition(".")
+        if owner:
+            group = self.group(owner)
+            return declared_feature(group, group.feature(feature).name)
+        if found := self.find(name):
+            return Standing("group", name, found.version, "active")
+        self.resolve(name)  # says what there is
+        return Standing("view", name, 1, "active")
 
     def check_unchanged(self, group: FeatureGroup) -> None:
         """Refuse to go on if another definition was applied; added features do no harm.

@@ -9,8 +9,9 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.store.keeping import Keeping
 from feature_store_assets.upkeep.backup import BackedUp, Backup
-from feature_store_assets.upkeep.backups import Listed, list_backups, verify_backup
+from feature_store_assets.upkeep.backups import Listed, list_backups
 from feature_store_assets.upkeep.restore import Restored, restore
+from feature_store_assets.upkeep.target import verify_backup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ class Backing(Keeping):
         Raises
         ------
         WriteRefused
-            Another backup of this store is under way, or the target holds another store's.
+            Another backup of this store is under way; as `BackupRefused`: the target is not this
+            store's, or the store lost a part that a backup still has. Nothing was removed.
         """
         self.usage.flush()
         return Backup(self.config.root, self.config.online, self._database).run(
@@ -64,6 +66,8 @@ class Backing(Keeping):
         told: Callable[[str], object] = lambda _: None,
     ) -> Listed:
         """Compare every file of a backup, the newest by default, with its digest.
+
+        What is found is noted at the target, and mended by the next backup.
 
         Raises
         ------

@@ -14,7 +14,7 @@ from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
-from feature_store_assets.registry.stages import Stage, Standing, unmoved
+from feature_store_assets.registry.stages import Stage, Standing
 from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.tracing import Tracing
@@ -195,7 +195,7 @@ class Declaring(Judging, Tracing):
 
     def standing(self, name: str) -> Standing:
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""
-        return self.stages.of(unmoved(self.applied, name))
+        return self.stages.of(self.applied.unmoved(name))
 
     def set_stage(
         self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
@@ -219,7 +219,7 @@ class Declaring(Judging, Tracing):
             No way leads there from where it stands.
         """
         moved = self.stages.move(
-            unmoved(self.applied, name), stage, successor=successor, changed_by=changed_by
+            self.applied.unmoved(name), stage, successor=successor, changed_by=changed_by
         )
         self.serving.forget()
         return moved

@@ -27,22 +27,25 @@ from sqlalchemy.engine import make_url
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import (
     BackupUnusable,
+    FeatureStoreError,
     RestoreRefused,
     StorageUnusable,
 )
 from feature_store_assets.offline.frames import fsync
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.registry.foreign import UNSOUND
 from feature_store_assets.upkeep.backups import (
     Manifest,
-    Place,
     StoredFile,
     Told,
     check_sizes,
     each_file,
     manifest_of,
 )
+from feature_store_assets.upkeep.contents import check_inside
 from feature_store_assets.upkeep.dump import check_free, clear, load
+from feature_store_assets.upkeep.place import Place
 
 # Publishes what groups committed and did not publish, in the store of these settings; returns how
 # many partitions these were, and the groups that refuse.
@@ -154,7 +157,8 @@ class _Restore:
                     modules=self.config.request_modules,
                     trust_code=self.trust_code,
                 )
-                restored = self._finish(made, database, files, copied=online is not None)
+                with self._sound("what it holds"):
+                    restored = self._finish(made, database, files, copied=online is not None)
                 restored = replace(restored, untrusted=tuple(foreign))
                 database.close()
                 self._name(online, token)
@@ -240,6 +244,21 @@ class _Restore:
             os.fsync(made.fileno())
         if digest.hexdigest() != file.sha256:
             raise BackupUnusable(self.place.shown, [f"{file.stored} has changed"])
+        with self._sound(file.stored):
+            check_inside(file.path, path)
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """Tell of what somebody else wrote, if it cannot be read."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (*UNSOUND, DeltaError) as error:
+            if isinstance(error, FeatureStoreError):
+                raise
+            why = f"{what} is not sound: {error}"
+            raise BackupUnusable(self.place.shown, [why]) from error
 
     def _finish(
         self,
