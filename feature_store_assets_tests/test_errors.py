@@ -170,9 +170,7 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
     ],
     "OutsideCalendar": [
         (
-            lambda: errors.OutsideCalendar(
-                "g", "until", 3, [(7, {"until": "10000-01-01"})], "Why?"
-            ),
+            lambda: errors.OutsideCalendar("g", "until", 3, [(7, {"until": "10000"})], "Why?"),
             r"3 row\(s\) for 'g' have a 'until' outside .* Why\?\n  row 7: \{'until': '10000'\}",
         )
     ],

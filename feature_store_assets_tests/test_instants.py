@@ -1,0 +1,439 @@
+"""Instants at the edges, from push to read: refused at the door, or held by every step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_store_assets.declaration.feature import Entity, Feature
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.instants import FIRST, FIRST_MICRO, LAST, LAST_MICRO
+from feature_store_assets.errors import ArchiveUnusable, DataError, OutsideCalendar
+from feature_store_assets.online.row import instant, micros
+from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.stores import at, new_store, pushed, traces
+
+CASES = int(os.environ.get("CASES", "6"))
+_FILLED = 50
+MICROSECONDS = pa.timestamp("us", "UTC")
+FEATURES = (
+    Feature("t", "datetime"),
+    Feature("d", "date"),
+    Feature("ts", "list<timestamp>"),
+    Feature("x", "int64"),
+)
+MISREAD = 1_717_200_000_000_000_000  # the year 56385
+BEFORE = FIRST_MICRO - 1  # the year 0
+NOW = at(0)
+AGES = timedelta(days=10_000_000)
+
+
+def group(name: str, **given: Any) -> FeatureGroup:
+    return pushed(name, *FEATURES, **{"retention": timedelta(days=30), **given})
+
+
+def fact(entity: int, event: datetime, value: datetime, x: int = 1) -> dict[str, Any]:
+    return {
+        "entity_id": entity,
+        "event_timestamp": event,
+        "t": value,
+        "d": value.date(),
+        "ts": [value, None],
+        "x": x,
+    }
+
+
+EDGES = [fact(1, FIRST, LAST), fact(1, NOW, FIRST), fact(1, LAST, LAST), fact(2, NOW, LAST)]
+
+
+def read(store: FeatureStore, name: str, **asked: Any) -> list[dict[str, Any]]:
+    return store.read_features(name, **asked).to_polars().to_dicts()
+
+
+@pytest.fixture
+def edges(store: FeatureStore) -> FeatureStore:
+    store.register_feature_group(group("edges"))
+    store.write_features(EDGES, "edges")
+    return store
+
+
+# The first and the last instant
+
+
+def test_reads_and_joins_hold_the_edges(edges: FeatureStore, tmp_path: Path) -> None:
+    assert read(edges, "edges") == [*EDGES[:2], EDGES[3], EDGES[2]]
+    assert read(edges, "edges", limit=1) == EDGES[:1]
+    assert read(edges, "edges", start_time=FIRST, end_time=NOW) == EDGES[:1]
+    assert read(edges, "edges", start_time=LAST) == [EDGES[2]]
+    assert edges.sql("SELECT max(t) AS t FROM edges").to_polars()["t"].to_list() == [LAST]
+    spine = [{"entity_id": 1, "event_timestamp": each} for each in (FIRST, NOW, LAST)]
+    for ttl in (None, timedelta(0), timedelta.max):
+        found = edges.get_historical_features("edges", spine, ttl=ttl)
+        assert found.to_polars().to_dicts() == EDGES[:3]
+    out = edges.get_historical_features("edges", spine, out=tmp_path / "out.parquet", known=LAST)
+    assert out.to_polars().to_dicts() == EDGES[:3]
+
+
+def test_the_online_store_holds_the_edges(edges: FeatureStore) -> None:
+    edges.write_features([fact(3, FIRST, LAST)], "edges")
+    found = edges.get_online_features("edges", [2, 3], include_status=True)
+    values = {name: EDGES[0][name] for name in ("t", "d", "ts", "x")}
+    assert [found[each]["values"] for each in (2, 3)] == [values, values]
+    assert found[3]["event_timestamp"] == FIRST
+    assert found[3]["age_seconds"] > 6e10
+    early = edges.get_online_features("edges", [3], at=LAST, include_status=True)
+    assert early[3]["status"] == "present"
+    table = edges.get_online_features("edges", [3], output="arrow", include_status=True)
+    assert table["event_timestamp"].to_pylist() == [FIRST]
+
+
+def test_upkeep_holds_the_edges(
+    edges: FeatureStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    edges.create_snapshot("edges", "before")
+    upserted = edges.write_features([{**row, "x": 2} for row in EDGES], "edges", "upsert")
+    assert upserted.rows_updated == 4
+    edges.compute_feature_statistics("edges")
+    assert edges.validate_feature_quality("edges")["overall_passed"]
+    assert edges.table(edges.applied.group("edges")).newest_event() == LAST
+    edges.create_snapshot("edges", "after")
+    assert edges.compare_snapshots("before", "after")["groups"][0]["rows"]["changed"] == 4
+    edges.compact(["edges"], at_least=2)
+    archive = edges.export_archive(tmp_path / "archive", end_time=LAST)
+    with new_store(tmp_path_factory.mktemp("other")) as other:
+        other.import_archive(archive.path)
+        assert [each["x"] for each in read(other, "edges")] == [2, 2, 2]
+    edges.backup(tmp_path / "backup")
+    (done,) = edges.retain(["edges"], dry_run=False, now=NOW)
+    assert done.partitions == ("0001-01",)
+    edges.write_features(EDGES[:1], "edges", "overwrite")
+    assert read(edges, "edges") == EDGES[:1]
+
+
+def test_a_ttl_and_a_retention_of_any_length_reach_back_to_the_first(store: FeatureStore) -> None:
+    store.register_feature_group(group("g", ttl=AGES, retention=AGES))
+    store.write_features(EDGES, "g")
+    assert store.retain(["g"], dry_run=False)[0].partitions == ()
+    assert store.get_online_features("g", [2])[2]["t"] == LAST
+
+
+@pytest.mark.parametrize("name", ["start_time", "end_time", "as_of"])
+def test_bounds_outside_the_calendar_are_refused_in_words(edges: FeatureStore, name: str) -> None:
+    bound = datetime.fromisoformat("9999-12-31T23:59:59-05:00")
+    with pytest.raises(DataError, match=f"{name} is 9999.*outside the years 1 to 9999"):
+        read(edges, "edges", **{name: bound})
+
+
+def test_a_refused_push_leaves_no_trace(edges: FeatureStore) -> None:
+    before = traces(edges)
+    rows = pa.table({"entity_id": [1], "event_timestamp": _array([MISREAD]), "new": [1.5]})
+    with pytest.raises(OutsideCalendar, match="milliseconds that were read as seconds"):
+        edges.write_features(rows, "edges")
+    with pytest.raises(OutsideCalendar):
+        edges.write_features(rows, "unheard_of")
+    assert traces(edges) == before
+
+
+# What was stored before there was a door
+
+
+def _array(numbers: list[int]) -> pa.Array[Any]:
+    return pa.array(numbers, pa.int64()).cast(MICROSECONDS)
+
+
+def _slip(store: FeatureStore, event: int, value: int, partition: str, entity: int = 1) -> None:
+    """Write a row past the store, as it was written before there was a door."""
+    table = store.table(store.applied.group("bad"))
+    lists: Any = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), _array([value]))
+    day: Any = pa.array([max(-(2**31), min(value // 86_400_000_000, 2**31 - 1))], pa.int32())
+    rows = {
+        "entity_id": pa.array([entity]),
+        "event_timestamp": _array([event]),
+        "created_timestamp": _array([0]),
+        "t": _array([value]),
+        "d": day.cast(pa.date32()),
+        "ts": lists,
+        "x": pa.array([0]),
+        "partition": pa.array([partition]),
+    }
+    write_deltalake(str(table.path), pa.table(rows, schema=table.schema.arrow), mode="append")
+
+
+KEPT = fact(2, NOW, NOW)
+
+
+@pytest.fixture
+def bad(store: FeatureStore) -> FeatureStore:
+    """A store whose group holds a sound row of entity 2, and of entity 1 only unsound ones."""
+    store.register_feature_group(group("bad"))
+    store.write_features([KEPT], "bad")
+    _slip(store, LAST_MICRO - 999, LAST_MICRO - 999, "9999-12")
+    _slip(store, MISREAD, MISREAD, "56385-11")
+    _slip(store, 2**63 - 1, 2**63 - 1, "far")
+    _slip(store, BEFORE, BEFORE, "0000-12")
+    _slip(store, BEFORE - 400 * 86_400_000_000, -(2**63), "-001-11")
+    return store
+
+
+def test_what_is_stored_reads_as_the_nearest_and_disturbs_no_other(
+    bad: FeatureStore, tmp_path: Path
+) -> None:
+    times = [each["event_timestamp"] for each in read(bad, "bad") if each["entity_id"] == 1]
+    last = instant(LAST_MICRO - 999)
+    assert times == [FIRST, FIRST, last, LAST, LAST]
+    assert read(bad, "bad", entities=[{"entity_id": 2}]) == [KEPT]
+    assert read(bad, "bad", start_time=FIRST, end_time=LAST)[0] == KEPT
+    stored = bad.read_features("bad").to_arrow()["event_timestamp"].cast(pa.int64()).to_pylist()
+    assert {MISREAD, 2**63 - 1, BEFORE} <= set(stored)
+    bad.read_features("bad").to_pandas()
+    spine = [{"entity_id": each, "event_timestamp": NOW} for each in (1, 2)]
+    for ttl in (None, timedelta(days=1), timedelta.max):
+        for out in (None, tmp_path / f"{ttl}.parquet"):
+            asked = bad.get_historical_features("bad", spine, ttl=ttl, out=out).to_polars()
+            before, sound = asked.to_dicts()
+            assert sound == KEPT
+            assert before["t"] == (None if ttl == timedelta(days=1) else FIRST)
+    # What Python holds is found at the moment that it names.
+    late = [{"entity_id": 1, "event_timestamp": last}]
+    assert bad.get_historical_features("bad", late).to_polars()["t"].to_list() == [last]
+
+
+def test_what_is_stored_is_served_as_the_nearest(bad: FeatureStore) -> None:
+    _slip(bad, 1, 2**63 - 1, "1970-01", entity=3)
+    declared = bad.applied.group("bad")
+    bad.publish(declared, bad.table(declared).partitions())
+    found = bad.get_online_features("bad", [1, 2, 3], include_status=True)
+    assert found[2]["values"] == {name: KEPT[name] for name in ("t", "d", "ts", "x")}
+    assert found[1]["event_timestamp"] == FIRST
+    assert found[3]["values"] == {"t": LAST, "d": date.max, "ts": [LAST], "x": 0}
+    table = bad.get_online_features("bad", [1], output="arrow", include_status=True)
+    assert table["event_timestamp"].cast(pa.int64()).to_pylist() == [BEFORE]
+
+
+def test_sql_over_what_is_stored_answers_or_says_why_not(bad: FeatureStore) -> None:
+    assert bad.sql("SELECT max(t) AS t FROM bad").to_polars()["t"].to_list() == [LAST]
+    with pytest.raises(DataError, match="Filter out timestamps and dates outside the years 1 to"):
+        bad.sql("SELECT CAST(t AS VARCHAR) FROM bad")
+
+
+def test_upkeep_of_what_is_stored_goes_on(bad: FeatureStore, tmp_path: Path) -> None:
+    bad.create_snapshot("bad", "before")
+    bad.compute_feature_statistics("bad")
+    bad.validate_feature_quality("bad")
+    bad.search("bad")
+    assert bad.table(bad.applied.group("bad")).newest_event() == LAST
+    bad.backup(tmp_path / "backup")
+    archive = bad.export_archive(tmp_path / "archive")
+    with (
+        new_store(tmp_path / "other") as other,
+        pytest.raises(ArchiveUnusable, match="outside the years 1 to 9999"),
+    ):
+        other.import_archive(archive.path)
+    bad.write_features([fact(2, at(1), NOW)], "bad")
+    bad.compact(["bad"], at_least=2)
+    bad.create_snapshot("bad", "after")
+    assert bad.compare_snapshots("before", "after")["groups"][0]["rows"]["added"] == 1
+
+
+@pytest.mark.slow
+def test_what_is_stored_survives_a_checkpoint_of_the_log(bad: FeatureStore) -> None:
+    for hours in range(20):
+        bad.write_features([fact(2, at(hours + 1), NOW)], "bad")
+    table = bad.table(bad.applied.group("bad"))
+    assert list(table.path.joinpath("_delta_log").glob("*.checkpoint.parquet"))
+    with new_store(bad.config.root.parent) as fresh:
+        assert len(read(fresh, "bad")) == 26
+        assert fresh.retain(["bad"], now=NOW)[0].partitions == ("-001-11",)
+
+
+def test_what_is_stored_can_be_removed(bad: FeatureStore) -> None:
+    corrected = bad.write_features([fact(2, NOW, LAST, x=7)], "bad", "upsert")
+    assert corrected.rows_updated == 1
+    (done,) = bad.retain(["bad"], dry_run=False, now=NOW)
+    assert done.partitions == ("-001-11",)
+    # What is served stays, and years to come are never old enough: an overwrite takes them out.
+    bad.write_features([KEPT], "bad", "overwrite")
+    assert read(bad, "bad") == [KEPT]
+    assert bad.get_online_features("bad", [1])[1]["x"] is None
+
+
+def test_a_misread_feature_is_corrected_to_the_open_end(bad: FeatureStore) -> None:
+    _slip(bad, micros(at(5)), MISREAD, "2024-01", entity=4)
+    done = bad.write_features([fact(4, at(5), LAST)], "bad", "upsert")
+    assert done.rows_updated == 1
+    assert read(bad, "bad", entities=[{"entity_id": 4}]) == [fact(4, at(5), LAST)]
+
+
+# The kind
+
+
+Numbers = list[int | None]
+Rows = list[tuple[int, int, int | None]]
+_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_CORNERS = [FIRST_MICRO, LAST_MICRO, MISREAD, BEFORE, 0, micros(NOW), -(2**63), 2**63 - 1]
+_CORNERS += [-(2**63) // 1000, 2**63 // 1000]  # where nanoseconds end
+_LOCAL = {"Etc/GMT+5": 5, "Etc/GMT-9": -9}  # hours that their local times lie behind UTC
+
+
+def _numbers() -> st.SearchStrategy[int]:
+    steps = st.sampled_from([0, 1, -1, 1_000, -1_000, 3_600_000_000, -86_400_000_000])
+    near = st.builds(lambda corner, step: corner + step, st.sampled_from(_CORNERS), steps)
+    sound = st.integers(FIRST_MICRO, LAST_MICRO)
+    any_ = st.integers(-(2**63), 2**63 - 1)
+    whole = st.one_of(sound, near, sound, any_)
+    return whole.map(lambda number: max(-(2**63), min(number, 2**63 - 1)))
+
+
+@st.composite
+def _columns(
+    draw: st.DrawFn, rows: int, *, nulls: bool, naive: bool
+) -> tuple[Any, list[int | None]]:
+    """Draw a column of instants in some unit and zone, and their microseconds in UTC."""
+    unit = draw(st.sampled_from([*_UNITS, "ns"]))
+    zone = draw(st.sampled_from(["UTC", "+05:30", "America/New_York", *([None] * naive)]))
+    one = st.one_of(_numbers(), st.none()) if nulls else _numbers()
+    drawn = draw(st.lists(one, min_size=rows, max_size=rows))
+    if unit == "ns":
+        least, most = -(2**63) // 1000 + 1, 2**63 // 1000
+        cut = [None if each is None else max(least, min(each, most - 1)) for each in drawn]
+        given = [None if each is None else each * 1000 for each in cut]
+    else:
+        given = [None if each is None else each // _UNITS[unit] for each in drawn]
+        cut = [None if each is None else each * _UNITS[unit] for each in given]
+    kind: Any = pa.timestamp(unit, zone)
+    return pa.array(given, pa.int64()).cast(kind), cut
+
+
+def _moved(column: Any, numbers: Numbers, hours: int) -> Numbers:
+    """Return what a column of local times means in UTC."""
+    if column.type.tz is not None:
+        return numbers
+    return [None if each is None else each + hours * 3_600_000_000 for each in numbers]
+
+
+@st.composite
+def _pushes(draw: st.DrawFn) -> tuple[str, pa.Table, Rows | None]:
+    """Draw a zone, rows, and what the rows mean: entity, event, feature; None if they are bad."""
+    zone = draw(st.sampled_from(sorted(_LOCAL)))
+    rows = draw(st.integers(1, 4))
+    in_list = draw(st.booleans())
+    event, events = draw(_columns(rows, nulls=False, naive=True))
+    # Only whole columns are local times.
+    value, values = draw(_columns(rows, nulls=True, naive=not in_list))
+    moved = [_moved(event, events, _LOCAL[zone]), _moved(value, values, _LOCAL[zone])]
+    ends: Any = pa.array(range(rows + 1), pa.int32())
+    entities = list(range(rows))
+    table = pa.table(
+        {
+            "entity_id": entities,
+            "event_timestamp": event,
+            "t": pa.nulls(rows) if in_list else value,
+            "ts": pa.ListArray.from_arrays(ends, value) if in_list else pa.nulls(rows),
+            "d": pa.nulls(rows),
+            "x": entities,
+        }
+    )
+    given = [each for column in (events, values, *moved) for each in column if each is not None]
+    sound = all(FIRST_MICRO <= each <= LAST_MICRO for each in given)
+    meant: Any = list(zip(entities, *moved, strict=True))
+    return zone, table, meant if sound else None
+
+
+def _value(table: pa.Table, row: int) -> int | None:
+    value = table["t"][row] if table["t"][row].is_valid else (table["ts"][row].values or [None])[0]
+    return None if value is None or not value.is_valid else int(value.value)
+
+
+def _stored(store: FeatureStore, name: str) -> Rows:
+    table = store.read_features(name).to_arrow()
+    assert len(read(store, name)) == table.num_rows
+    events = table["event_timestamp"].cast(pa.int64()).to_pylist()
+    pairs: Any = zip(table["entity_id"].to_pylist(), events, strict=True)
+    return sorted((*pair, _value(table, row)) for row, pair in enumerate(pairs))
+
+
+class Pair:
+    """Two stores, made anew from time to time: what they hold makes every step slower."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._drawn = 0
+
+    def next(self) -> tuple[FeatureStore, FeatureStore, Path]:
+        """The stores, and a folder of its own for each example."""
+        if self._drawn % _FILLED == 0:
+            self.close()
+            places = [self._folder / f"{self._drawn}-{side}" for side in ("one", "other")]
+            self._one, self._other = (
+                self._open.enter_context(new_store(place)) for place in places
+            )
+        self._drawn += 1
+        return self._one, self._other, self._folder / f"archive-{self._drawn}"
+
+    def close(self) -> None:
+        self._open.close()
+        for each in self._folder.iterdir():
+            shutil.rmtree(each)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Pair]:
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder))
+        yield pair
+        pair.close()
+
+
+@settings(
+    max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(case=_pushes(), mode=st.sampled_from(["append", "upsert", "overwrite"]))
+def test_any_instant_is_refused_at_the_door_or_held_by_every_step(
+    two: Pair,
+    case: tuple[str, pa.Table, Rows | None],
+    mode: Any,
+) -> None:
+    store, other, archive = two.next()
+    zone, rows, meant = case
+    name = archive.name.replace("-", "_")
+    entity = Entity("user", {"entity_id": "int64"})
+    store.register_feature_group(group(name, timezone=zone, entity=entity))
+    if meant is None:
+        with pytest.raises(OutsideCalendar, match="outside the years 1 to 9999"):
+            store.write_features(rows, name, mode)
+        assert not store.table(store.applied.group(name)).files()
+        return
+    store.write_features(rows, name, mode)
+    assert _stored(store, name) == meant
+    spine = [{"entity_id": e, "event_timestamp": instant(event)} for e, event, _ in meant]
+    joined = store.get_historical_features(name, spine, ttl=timedelta(0)).to_arrow()
+    assert [_value(joined, row) for row in range(len(meant))] == [value for *_, value in meant]
+    found = store.get_online_features(name, [e for e, *_ in meant], include_status=True)
+    due = [each for each in meant if instant(each[1]) <= NOW]
+    for e, event, value in due:
+        values = found[e]["values"]
+        online = values["t"] if values["ts"] is None else values["ts"][0]
+        assert (found[e]["event_timestamp"], online) == (
+            instant(event),
+            None if value is None else instant(value),
+        )
+    store.export_archive(archive, name)
+    other.import_archive(archive)
+    assert _stored(other, name) == meant
+    store.retain([name], dry_run=False, now=NOW)
+    assert set(_stored(store, name)) <= set(meant)
+    store.write_features(rows.slice(0, 1), name, "overwrite")
+    assert _stored(store, name) == meant[:1]
