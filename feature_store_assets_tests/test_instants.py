@@ -7,16 +7,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feature_store_assets.declaration.expect import expect
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import FIRST, FIRST_MICRO, LAST, LAST_MICRO
@@ -274,6 +277,38 @@ def test_a_misread_feature_is_corrected_to_the_open_end(bad: FeatureStore) -> No
     done = bad.write_features([fact(4, at(5), LAST)], "bad", "upsert")
     assert done.rows_updated == 1
     assert read(bad, "bad", entities=[{"entity_id": 4}]) == [fact(4, at(5), LAST)]
+
+
+def test_what_is_stored_is_judged(bad: FeatureStore) -> None:
+    declared = bad.applied.group("bad")
+    features = (
+        Feature("t", "datetime", nullable=False),
+        Feature("d", "date", one_of=[NOW.date()]),
+        *FEATURES[2:],
+    )
+    between = expect.column_values_to_be_between("t", min_value=NOW, max_value=at(1))
+    judging = replace(declared, features=features, expectations=(between,))
+    found = {key: each for judged in bad.validate(judging) for key, each in judged.rejected.items()}
+    assert sorted(found) == sorted(set(bad.table(declared).partitions()) - {"2024-01"})
+
+
+def test_what_lies_in_quarantine_is_shown_and_refused(bad: FeatureStore) -> None:
+    declared = bad.applied.group("bad")
+    table = bad.table(declared)
+    rows = pl.DataFrame(table.rows(version=table.version(), columns=list(table.columns)))
+    bad.review.quarantine.keep(
+        rows.with_columns(reasons=pl.lit([["late"]] * rows.height).explode()),
+        feature_group="bad",
+        version=1,
+        partition="2024-01",
+        run_id="r",
+        rejected_at=NOW,
+        reasons=["late"],
+    )
+    entry = bad.review.quarantine.newest("bad", "2024-01", version=1)
+    assert len(bad.review.shown(declared, entry, 10).to_dicts()) == 6
+    with pytest.raises(OutsideCalendar, match=r"4 row\(s\) for 'bad' have a 'event_timestamp'"):
+        bad.release("bad", "2024-01")
 
 
 # The kind
