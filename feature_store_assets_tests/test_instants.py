@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -25,7 +26,9 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import FIRST, FIRST_MICRO, LAST, LAST_MICRO
 from feature_store_assets.errors import ArchiveUnusable, DataError, OutsideCalendar
 from feature_store_assets.online.row import instant, micros
+from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.server.apps import ONLINE, PUSH, ask, post
 from feature_store_assets_tests.stores import at, new_store, pushed, traces
 
 CASES = int(os.environ.get("CASES", "6"))
@@ -100,6 +103,20 @@ def test_the_online_store_holds_the_edges(edges: FeatureStore) -> None:
     assert early[3]["status"] == "present"
     table = edges.get_online_features("edges", [3], output="arrow", include_status=True)
     assert table["event_timestamp"].to_pylist() == [FIRST]
+
+
+def test_the_edges_go_over_http(edges: FeatureStore) -> None:
+    app = create_app(edges)
+    written = {name: EDGES[0][name] for name in ("t", "d", "x")} | {"ts": [LAST, None]}
+    pushed_row = msgspec.to_builtins({**written, "entity_id": 3, "event_timestamp": FIRST})
+    assert post(app, PUSH, {"group": "edges", "rows": [pushed_row]})["rows_written"] == 1
+    answer = post(app, ONLINE, {"group": "edges", "entities": [3], "features": ["t", "d", "ts"]})
+    last = "9999-12-31T23:59:59.999999Z"
+    assert answer["values"] == [[last, "9999-12-31", [last, None]]]
+    assert answer["event_timestamps"] == ["0001-01-01T00:00:00Z"]
+    late = {**pushed_row, "t": "9999-12-31T23:59:59-05:00"}
+    refused = ask(app, "POST", PUSH, json={"group": "edges", "rows": [late]})
+    assert (refused.status_code, "'t'" in refused.text) == (422, True)
 
 
 def test_upkeep_holds_the_edges(
