@@ -84,3 +84,8 @@ def utc(moment: datetime, what: str) -> datetime:
             f"{what} is {moment.isoformat()}. In UTC that lies outside the years 1 to 9999. Leave "
             f"it out where there is no bound, or give an instant with tzinfo=UTC."
         ) from None
+
+
+def bounds(**given: datetime | None) -> list[datetime | None]:
+    """Return bounds that a caller gives by name, in UTC as `utc` returns them; None for none."""
+    return [None if moment is None else utc(moment, name) for name, moment in given.items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.declaration.instants import utc
+from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.errors import FeatureNotFound
 from feature_store_assets.historical import Historical, Options, read_spine
 from feature_store_assets.offline.delta import OfflineTable
@@ -84,8 +84,7 @@ class Reading(Opened):
                 raise FeatureNotFound(name, group.name, group.feature_names)
         table = self._existing(group)
         version = self.snapshots.version(group, table, as_of)
-        start = start_time and utc(start_time, "start_time")
-        end = end_time and utc(end_time, "end_time")
+        start, end = bounds(start_time=start_time, end_time=end_time)
         if not isinstance(as_of, str):
             self._outside(group, table).check_range(start, end, partitions)
         keys = None if entities is None else _entities(entities, table)

@@ -200,7 +200,8 @@ class Retention:
         table = self.table(group)
         if not table.exists or self.holds.of("group", group.name) is not None:
             return Freed(0, 0)
-        oldest = table.version_at(datetime.now(UTC) - max(self.snapshots.time_travel, _LEAST))
+        reach = max(self.snapshots.time_travel, _LEAST)
+        oldest = table.version_at(earlier(datetime.now(UTC), reach))
         pinned = (
             self._pinned(group)
             if dry_run
