@@ -172,6 +172,8 @@ def lossless(
     if pa.types.is_timestamp(wanted) and pa.types.is_timestamp(got) and got.tz is None:
         if timezone is None:
             raise NaiveTimestamps(owner, name)
+        # In microseconds first: near the last nanoseconds the zone's hours would wrap around.
+        column = _cast(column, pa.timestamp("us"), owner=owner, name=name)
         column = pa.chunked_array([pc.assume_timezone(column, timezone)])
         got = column.type
         inside(column)  # the zone may have moved the first and the last hours out
@@ -180,11 +182,18 @@ def lossless(
     if not _is_lossless(got, wanted):
         hint = "Cast it where it is computed." if got != pa.null() else ""
         raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint)
+    return _cast(column, wanted, owner=owner, name=name)
+
+
+def _cast(
+    column: pa.ChunkedArray[Any], wanted: Any, *, owner: str, name: str
+) -> pa.ChunkedArray[Any]:
     try:
         return column.cast(wanted)
     except pa.ArrowInvalid:
         hint = "Its values do not fit: round them to microseconds where they are computed."
-        raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint) from None
+        shown = _NAMES.get(wanted, str(wanted))
+        raise SchemaMismatch(owner, name, wanted=shown, got=str(column.type), hint=hint) from None
 
 
 def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Table:

@@ -150,6 +150,14 @@ def test_a_zone_that_moves_naive_times_out_is_refused(
     assert "have a 't' outside" in refused(schema, t=instants(2**62, zone=None))
 
 
+def test_a_zone_moves_the_last_nanoseconds_without_wrapping_around() -> None:
+    last = 2**63 // 1_000_000_000 - 1  # whole seconds
+    schema = replace(SCHEMA, timezone="Etc/GMT+5")
+    naive = instants(last * 1_000_000_000, "ns", zone=None)
+    moved = conform(pa.table({**GOOD, "t": naive}), schema, written=NOW)["t"]
+    assert moved.cast(pa.int64()).to_pylist() == [None, (last + 5 * 3600) * 1_000_000]
+
+
 def test_the_first_and_the_last_instant_pass_in_every_unit() -> None:
     for unit, cut in (("s", 1_000_000), ("ms", 1000), ("us", 1)):
         last = 253_402_300_799_999_999 // cut
