@@ -29,7 +29,7 @@ from feature_store_assets.errors import (
     WrittenByDagster,
     suggestion,
 )
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.offline.frames import polars_frame
 from feature_store_assets.offline.schema import (
     CREATED,
     PARTITION,
@@ -366,14 +366,14 @@ def _unknown(
     facts = [*table.keys, table.timestamp]
     # Another writer may have added a feature since these rows were read: it is null in them.
     features = [name for name, _ in table.features if name in rows.column_names]
-    incoming = FeatureTable(rows).to_polars().with_row_index("__row")
+    incoming = polars_frame(rows).with_row_index("__row")
     held = table.read(
         [*facts, CREATED, *features],
         partitions=incoming[PARTITION].unique().to_list(),
         entities=incoming.select(table.keys).unique(),
         version=version,
     )
-    stored = FeatureTable(held).to_polars()
+    stored = polars_frame(held)
     then = {name: f"__{name}" for name in (CREATED, *features)}
     same = pl.all_horizontal(
         pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(then[name])) for name in features)

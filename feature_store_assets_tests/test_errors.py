@@ -168,6 +168,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
     "NaiveTimestamps": [
         (lambda: errors.NaiveTimestamps("g", "t"), "'t' of 'g' have no time zone.*`timezone=`")
     ],
+    "OutsideCalendar": [
+        (
+            lambda: errors.OutsideCalendar("g", "until", 3, [(7, {"until": "10000"})], "Why?"),
+            r"3 row\(s\) for 'g' have a 'until' outside .* Why\?\n  row 7: \{'until': '10000'\}",
+        )
+    ],
     "OutsideWindow": [
         (
             lambda: errors.OutsideWindow("g", 7, "2024-01-01", ROWS),

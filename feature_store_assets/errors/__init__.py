@@ -15,7 +15,7 @@ FeatureStoreError
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
 │   ├── NullKeys  DuplicateRows  ChangedFacts
-│   ├── NaiveTimestamps  OutsideWindow  OutOfBounds
+│   ├── NaiveTimestamps  OutsideCalendar  OutsideWindow  OutOfBounds
 │   ├── SpineError                        a spine without its keys or its timestamp
 │   └── AnswerTooLarge (MemoryError)      a join that the memory limit does not allow
 ├── WriteRefused (RuntimeError)           the write may not happen; nothing was written
@@ -144,6 +144,9 @@ from feature_store_assets.errors.rows import (
 )
 from feature_store_assets.errors.rows import (
     OutOfBounds as OutOfBounds,
+)
+from feature_store_assets.errors.rows import (
+    OutsideCalendar as OutsideCalendar,
 )
 from feature_store_assets.errors.rows import (
     OutsideWindow as OutsideWindow,
