@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from feature_store_assets.offline.log import Removed
-
-_Answer = TypeVar("_Answer")
-# How often a read is begun again because its files went away.
-_READS = 5
 
 
 class OfflineTable:
@@ -337,25 +333,6 @@ class OfflineTable:
         wanted = [*self.keys, *order, *features]
         found = gather(files, rows, {name: types[name] for name in wanted})
         return self.arrow(found.with_columns(partitions_of(files, rows)))
-
-    def steady(self, read: Callable[[], _Answer], version: int | None = None) -> _Answer:
-        """Read again if files went away meanwhile, because retention removed partitions.
-
-        Parameters
-        ----------
-        read
-            Reads the newest version.
-        version
-            None; a version that was asked for holds what it holds.
-        """
-        for _ in range(_READS):
-            before = self.version()
-            try:
-                return read()
-            except OSError:
-                if version is not None or self.version() == before:
-                    raise
-        return read()
 
     def arrow(self, frame: pl.DataFrame) -> pa.Table:
         """Return columns of the table as Arrow, typed as they are declared."""

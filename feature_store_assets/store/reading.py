@@ -22,10 +22,11 @@ from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
 from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
+from feature_store_assets.retrieval.removed import RemovedRanges
+from feature_store_assets.retrieval.steady import Watched, steady
 from feature_store_assets.store.opened import Opened
 from feature_store_assets.training.manifest import Recipe
 from feature_store_assets.training.sets import TrainingSets
-from feature_store_assets.upkeep.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feature_store_assets.declaration.view import FeatureView
-    from feature_store_assets.offline.point_in_time import Known
+    from feature_store_assets.offline.point_in_time import Known, Spine
     from feature_store_assets.training.splitting import Split
     from feature_store_assets.training.stored import TrainingSet
 
@@ -85,11 +86,16 @@ class Reading(Opened):
         table = self._existing(group)
         version = self.snapshots.version(group, table, as_of)
         start, end = bounds(start_time=start_time, end_time=end_time)
-        if not isinstance(as_of, str):
-            self._outside(group, table).check_range(start, end, partitions)
         keys = None if entities is None else _entities(entities, table)
 
-        def read() -> pa.Table:
+        def check() -> None:
+            self._removed_ranges(group, table).check_range(start, end, partitions)
+
+        def read(watched: Watched) -> pa.Table:
+            if version is None:
+                watched.add(table, check)
+            elif not isinstance(as_of, str):
+                check()
             facts = table.facts(
                 names,
                 revised=group.revised,
@@ -101,7 +107,7 @@ class Reading(Opened):
             ).sort(table.timestamp, *table.keys)
             return table.arrow((facts if limit is None else facts.head(limit)).collect())
 
-        shown = table.steady(read, version)
+        shown = steady(read)
         self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
         return FeatureTable(shown)
 
@@ -156,21 +162,28 @@ class Reading(Opened):
         self.audit.add("read", f"training data of {asked.owner}", told)
         used = [(part.group.name, list(part.features)) for part in asked.parts]
         self.usage.add(used, "training", 1, len(rows))
-        if not isinstance(as_of, str):
-            for part in asked.parts:
-                outside = self._outside(part.group, self._existing(part.group))
-                outside.check_times(partial(spine_times, rows, timestamp))
-        if out is None:
-            join = partial(historical.table, rows)
-            for lookup in historical.lookups:
-                join = partial(lookup.table.steady, join, lookup.version)
-            return FeatureTable(join())
-        path = Path(out)
-        pieces = historical.pieces(rows, path.parent)
-        return write_parquet(path, pieces, compression=self.config.compression)
+        path = None if out is None else Path(out)
 
-    def _outside(self, group: FeatureGroup, table: OfflineTable) -> Outside:
-        return Outside(group, table, self.removals, self.snapshots)
+        def read(watched: Watched) -> FeatureTable:
+            for part, lookup in zip(asked.parts, historical.lookups, strict=True):
+                check = partial(self._check_times, part.group, rows, timestamp)
+                if lookup.version is None:
+                    watched.add(lookup.table, check)
+                elif not isinstance(as_of, str):
+                    check()
+            if path is None:
+                return FeatureTable(historical.table(rows))
+            pieces = historical.pieces(rows, path.parent)
+            return write_parquet(path, pieces, compression=self.config.compression)
+
+        return steady(read)
+
+    def _check_times(self, group: FeatureGroup, spine: Spine, timestamp: str) -> None:
+        removed = self._removed_ranges(group, self._existing(group))
+        removed.check_times(partial(spine_times, spine, timestamp))
+
+    def _removed_ranges(self, group: FeatureGroup, table: OfflineTable) -> RemovedRanges:
+        return RemovedRanges(group, table, self.removals, self.snapshots)
 
     def _historical(self, features: Any, options: Options) -> Historical:
         asked = self.applied.resolve(features)
@@ -189,12 +202,18 @@ class Reading(Opened):
         return FeatureTable(self._sql(query, as_of))
 
     def _sql(self, text: str, as_of: str | datetime | None = None) -> pa.Table:
-        def scan(group: FeatureGroup) -> pl.LazyFrame:
+        def scan(watched: Watched, group: FeatureGroup) -> pl.LazyFrame:
             table = self._existing(group)
             version = self.snapshots.version(group, table, as_of)
+            if version is None:
+                watched.add(table)
             return table.facts(version=version, revised=group.revised)
 
-        return query(text, {group.name: partial(scan, group) for group in self.groups()})
+        def read(watched: Watched) -> pa.Table:
+            tables = {group.name: partial(scan, watched, group) for group in self.groups()}
+            return query(text, tables)
+
+        return steady(read)
 
     def create_training_set(
         self,

@@ -250,33 +250,6 @@ def statistics(log: str) -> set[str]:
     return {name for each in added for name in json.loads(each["stats"])["minValues"]}
 
 
-def test_a_read_begins_again_if_its_files_went_with_a_newer_version(table: OfflineTable) -> None:
-    write_day(table, 0)
-    pinned, reads = table.version(), list[int]()
-
-    def read() -> str:
-        reads.append(table.version())
-        if len(reads) == 1:
-            write_day(table, 0)
-            raise FileNotFoundError
-        return "rows"
-
-    assert table.steady(read) == "rows"
-    assert reads == [pinned, pinned + 1]
-
-    def lost() -> str:
-        reads.append(table.version())
-        raise FileNotFoundError
-
-    with pytest.raises(FileNotFoundError):  # nobody wrote meanwhile: they are really gone
-        table.steady(lost)
-    assert len(reads) == 3
-    reads.clear()
-    with pytest.raises(FileNotFoundError):
-        table.steady(read, version=pinned)
-    assert len(reads) == 1
-
-
 def test_files_of_killed_writers_go_once_no_run_can_be_that_old(table: OfflineTable) -> None:
     write_day(table, 0, x=1)
     lost = [table.path / "partition=2024-01-01" / f"part-{name}.parquet" for name in "ab"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from feature_store_assets.snapshots import Snapshots
 
 
-class Outside:
+class RemovedRanges:
     """What retention removed from a group's table and nobody wrote again.
 
     Parameters
