@@ -18,6 +18,12 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from feature_store_assets.declaration.feature import checked_name
+from feature_store_assets.declaration.instants import (
+    FIRST_MICRO,
+    FIRST_NUMBER,
+    LAST_MICRO,
+    LAST_NUMBER,
+)
 from feature_store_assets.declaration.types import polars_type, type_name
 from feature_store_assets.errors import (
     DeclarationError,
@@ -29,6 +35,8 @@ from feature_store_assets.errors import (
 if TYPE_CHECKING:
     import polars as pl
 
+# By the name of a Polars type, what its numbers may be.
+_LIMITS = {"Datetime": (FIRST_MICRO, LAST_MICRO), "Date": (FIRST_NUMBER, LAST_NUMBER)}
 _FIELDS = ("name", "dtype", "function", "description", "inputs")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
@@ -209,6 +217,11 @@ def fault(feature: RequestFeature, result: object, rows: int) -> str:
         )
     if len(result) != rows:
         return f"returned {len(result)} row(s) for {rows}"
+    inner = result.explode() if isinstance(result.dtype, pl.List) else result
+    if (limits := _LIMITS.get(inner.dtype.base_type().__name__)) is not None:
+        numbers = inner.to_physical()
+        if not numbers.is_between(*limits).all():  # Python could not show them
+            return "returned points in time outside the years 1 to 9999"
     return ""
 
 

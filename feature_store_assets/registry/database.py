@@ -286,6 +286,8 @@ class Database:
         if self._sqlite:
             sa.event.listen(self.engine, "connect", _on_connect)
             sa.event.listen(self.engine, "begin", _on_begin)
+        else:
+            sa.event.listen(self.engine, "connect", _in_utc)
         # In SQLite a transaction never sees what others commit meanwhile.
         steady = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**steady)
@@ -421,6 +423,13 @@ def _wait_for_wal(cursor: Any) -> None:
         reraise=True,
     )
     patiently(cursor.execute, "PRAGMA journal_mode = WAL")
+
+
+def _in_utc(connection: Any, _record: object) -> None:
+    """Let the server give instants in UTC: a zone could move the first and last out of Python's."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
 
 
 def _on_begin(connection: sa.Connection) -> None:

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from feature_store_assets.declaration.canonical import canonical
-from feature_store_assets.declaration.request import RequestFeature, compute
+from feature_store_assets.declaration.request import RequestFeature, compute, fault
+from feature_store_assets.declaration.types import polars_type
 from feature_store_assets.errors import DeclarationError, FunctionFailed, FunctionNotTrusted
 from feature_store_assets_tests import functions
 
@@ -208,6 +209,19 @@ def test_a_result_that_is_not_as_declared_is_refused() -> None:
     assert one.endswith("returned 1 row(s) for 2.")
     lazy = failure(functions.expression, pl.Series([1.0]), dtype="float64")
     assert lazy.endswith("returned Expr, not a polars.Series.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [("date32", 10_000_000), ("timestamp[us, UTC]", -(2**62))]
+)
+def test_a_result_that_python_cannot_hold_is_refused(kind: str, number: int) -> None:
+    feature = RequestFeature("near", kind, functions.letters)
+    dates = pl.Series([0, number]).cast(polars_type(kind))
+    assert "outside the years 1 to 9999" in fault(feature, dates, 2)
+    assert fault(feature, dates[:1], 1) == ""
+    listed = RequestFeature("near", f"list<{kind}>", functions.letters)
+    assert "outside the years" in fault(listed, dates.implode(), 1)
+    assert fault(listed, pl.Series([None, []], dtype=pl.List(dates.dtype)), 2) == ""
 
 
 def test_a_function_that_is_gone_says_what_to_do() -> None:
