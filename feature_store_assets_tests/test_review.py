@@ -1,5 +1,6 @@
 """Stored rows looked at again: described, judged as a whole, validated, released."""
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import reduce
 from operator import add
@@ -249,6 +250,18 @@ def test_a_partition_is_released_once_its_group_expects_less(store: FeatureStore
     rows = store.read_features("meters", partitions=[day(1)]).to_polars()
     assert rows["payer"].to_list() == [NAME, NAME]
     assert rows["event_timestamp"][0] == START + timedelta(days=1, hours=12)
+
+
+def test_a_release_is_published_and_audited_once_it_is_done(store: FeatureStore) -> None:
+    fill(store, replace(OLD_BOUND, online=True), {0: [50.0]})
+    with pytest.raises(StillRejected):
+        store.release("meters", day(0))
+    assert "release" not in [each.action for each in store.audit.entries()]
+    store.apply(replace(NEW_BOUND, online=True))
+    store.release("meters", day(0))
+    [meter] = store.read_features("meters").to_arrow()["meter_id"].to_pylist()
+    assert store.get_online_features("meters", [meter])[meter]["usage"] == 50.0
+    assert store.audit.entries()[-1].action == "release"
 
 
 def test_the_newest_of_several_tries_is_released(store: FeatureStore) -> None:

@@ -95,9 +95,6 @@ def release(group: str, partition: str, *, as_json: bool) -> None:
     with fs.FeatureStore.from_env() as store:
         done = releasing.release(store, group, partition)
         rows = done.judged.rows.height
-        declared = store.applied.group(group)
-        if declared.online:
-            store.publish(declared, [partition])
     say(
         f"Released {partition} of {group}: {rows} row(s) are stored, at version {done.version}.",
         {"group": group, "partition": partition, "rows": rows, "table_version": done.version},

@@ -1,9 +1,9 @@
-"""Judging stored rows: statistics, quality rules, validation, release."""
+"""Judging stored rows: statistics, quality rules, validation."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from feature_store_assets.gate import Admitted, Judged
+    from feature_store_assets.gate import Judged
     from feature_store_assets.review import Review
 
 
@@ -106,19 +106,6 @@ class Judging(Reading):
         table = self._existing(group)
         keys = table.partitions() if partitions is None else partitions
         return self.review.validate(group, table, keys)
-
-    def release(self, feature_group: str, partition: str) -> Admitted:
-        """Judge a partition in quarantine again and store it, if it passes what is expected now.
-
-        Raises
-        ------
-        NotQuarantined, StillRejected
-            Nothing was changed.
-        """
-        group = self.applied.group(feature_group)
-        guard = partial(self.applied.check_unchanged, group)
-        self.audit.add("release", f"partition {partition} of {feature_group}")
-        return self.review.release(group, self.table(group), partition, guard=guard)
 
     @cached_property
     def review(self) -> Review:

@@ -72,8 +72,10 @@ class Online(Opened):
             As `get_online_features` takes them.
         """
         group = self._online_group(feature_group)
-        self.audit.add("erase", f"online {feature_group}", {"entities": len(entity_ids)})
-        return self.serving.remove(group, entity_ids)
+        removed = self.serving.remove(group, entity_ids)
+        told = {"entities": len(entity_ids), "removed": removed}
+        self.audit.add("erase", f"online {feature_group}", told)
+        return removed
 
     def _online_group(self, name: str) -> FeatureGroup:
         group = self.applied.group(name)

@@ -1,14 +1,18 @@
-"""Writing rows to pushed groups."""
+"""Writing rows: pushes, and releases from quarantine."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
 from feature_store_assets.offline.frames import arrow_table
 from feature_store_assets.pushing import Mode, WriteResult, push
 from feature_store_assets.store.declaring import Declaring
 from feature_store_assets.store.online import Online
+
+if TYPE_CHECKING:
+    from feature_store_assets.gate import Admitted
 
 
 class Writing(Declaring, Online):
@@ -64,6 +68,23 @@ class Writing(Declaring, Online):
             },
         )
         return result
+
+    def release(self, feature_group: str, partition: str) -> Admitted:
+        """Judge a partition in quarantine again, store it if it passes now, and publish it.
+
+        Raises
+        ------
+        NotQuarantined, StillRejected
+            Nothing was changed.
+        """
+        group = self.applied.group(feature_group)
+        guard = partial(self.applied.check_unchanged, group)
+        done = self.review.release(group, self.table(group), partition, guard=guard)
+        told = {"table_version": done.version}
+        self.audit.add("release", f"partition {partition} of {feature_group}", told)
+        if group.online:
+            self.publish(group, [partition])
+        return done
 
     def _reach_online(self, group: FeatureGroup) -> None:
         """Refuse before anything is written where the rows could not be published."""
