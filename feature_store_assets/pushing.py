@@ -215,7 +215,7 @@ def _refuse_unknown(group: FeatureGroup, data: pa.Table) -> None:
             unknown[0],
             wanted=None,
             got=str(data.schema.field(unknown[0]).type),
-            hint=f"{suggestion(unknown[0], group.feature_names)}{others} Declare it first "
+            hint=f"{suggestion(unknown[0], group.feature_names).lstrip()}{others} Declare it first "
             f"(register_feature, or apply the group with it), or push with new_features='draft'.",
         )
 

@@ -151,7 +151,7 @@ def test_a_refused_push_leaves_no_trace(edges: FeatureStore) -> None:
     before = traces(edges)
     rows = pa.table({"entity_id": [1], "event_timestamp": _array([MISREAD]), "new": [1.5]})
     with pytest.raises(OutsideCalendar, match="milliseconds that were read as seconds"):
-        edges.write_features(rows, "edges")
+        edges.write_features(rows, "edges", new_features="draft")
     with pytest.raises(OutsideCalendar):
         edges.write_features(rows, "unheard_of")
     assert traces(edges) == before

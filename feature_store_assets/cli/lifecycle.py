@@ -73,7 +73,10 @@ def stage(name: str, stage: Any, successor: str, *, as_json: bool) -> None:
     say(moved.notice, vars(moved), as_json=as_json)
 
 
-@click.command(epilog=examples("feature-store drop people.height"))
+@click.command(
+    short_help="Take a draft or retired feature out of a pushed group.",
+    epilog=examples("feature-store drop people.height"),
+)
 @click.argument("feature")
 @as_json
 def drop(feature: str, *, as_json: bool) -> None:

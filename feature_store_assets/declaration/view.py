@@ -1,7 +1,7 @@
 """Feature views: features of several groups, joined under one name for a model."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -123,10 +123,17 @@ class FeatureView:
         _check_computed(view)
         return view
 
-    def as_trusted(self) -> Self:
-        """Return the view with leave to import the functions that it names."""
+    def as_trusted(self, which: Callable[[RequestFeature], bool] = lambda _: True) -> Self:
+        """Return the view with leave to import the functions of its computed features.
+
+        Parameters
+        ----------
+        which
+            Tells which features have that leave.
+        """
         view = copy.copy(self)
-        object.__setattr__(view, "computed", tuple(each.as_trusted() for each in self.computed))
+        computed = tuple(each.as_trusted() if which(each) else each for each in self.computed)
+        object.__setattr__(view, "computed", computed)
         return view
 
     @property

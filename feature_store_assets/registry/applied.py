@@ -34,15 +34,13 @@ from feature_store_assets.registry.database import (
     stages,
     statistics,
 )
-from feature_store_assets.registry.functions import admitted as admitted_functions
-from feature_store_assets.registry.functions import own, trust
+from feature_store_assets.registry.functions import admitted_view, own, trust
 from feature_store_assets.registry.search import index
 from feature_store_assets.registry.stages import Standing, declared_feature, droppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from feature_store_assets.declaration.request import RequestFeature
     from feature_store_assets.registry.database import Database
 
 Declared = FeatureGroup | FeatureView
@@ -192,7 +190,7 @@ class Applied:
         if isinstance(what, str):
             what = self._named(what)
         chosen = self._chosen(what)
-        view = what if isinstance(what, FeatureView) else None
+        view = self._admitted(what) if isinstance(what, FeatureView) else None
         computed = () if view is None else view.computed
         owner = getattr(what, "name", "this list of features")
         stored = [shown for each in chosen for shown in each.features.values()]
@@ -201,7 +199,7 @@ class Applied:
         for name in wanted:
             if name not in known:
                 raise FeatureNotFound(name, owner, known)
-        computed = self._admitted([each for each in computed if each.name in wanted])
+        computed = tuple(each for each in computed if each.name in wanted)
         inputs = {name for each in computed for name in each.inputs}
         needed = {*wanted, *inputs}
         parts = [
@@ -221,12 +219,12 @@ class Applied:
             {} if view is None else {name: it for name, it in view.defaults if name in needed},
         )
 
-    def _admitted(self, computed: Sequence[RequestFeature]) -> tuple[RequestFeature, ...]:
-        """Return computed features, those that are trusted with leave to run."""
-        if all(each.trusted for each in computed):
-            return tuple(computed)
+    def _admitted(self, view: FeatureView) -> FeatureView:
+        """Return a view whose functions have leave to run, those that are trusted."""
+        if all(each.trusted for each in view.computed):
+            return view
         with self._database.read() as connection:
-            return admitted_functions(connection, computed, self._modules)
+            return admitted_view(connection, view, self._modules)
 
     def _chosen(self, what: FeatureView | FeatureGroup | Iterable[str]) -> list[Chosen]:
         if isinstance(what, FeatureView):

@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
-
 from feature_store_assets.errors import FeatureStoreError
-from feature_store_assets.registry.database import Instant, training_sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +24,6 @@ _DEEPEST = 100
 _SHOWN = 80
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_ODD_FLOATS = ("nan", "inf", "-inf")
-# Columns whose text is JSON.
-_JSON = frozenset({"profile", "features", "owners", "manifest", "tags", "definition"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What reading somebody else's definitions and rows can raise.
 UNSOUND = (FeatureStoreError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -154,69 +147,3 @@ def check_file(size: int, sha256: str, called: str) -> None:
         raise ValueError(f"{shown(called)} cannot have {shown(size)} bytes")
     if not _SHA256.fullmatch(sha256):
         raise ValueError(f"{shown(called)} has {shown(sha256)} for a SHA-256")
-
-
-def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:
-    """Return a value as its column takes it; TypeError or ValueError if it takes no such.
-
-    Parameters
-    ----------
-    strict
-        Whether texts must be what the column promises. Not so for what an SQLite registry held,
-        which does not look at lengths: that comes back as it was.
-    """
-    kind = column.type
-    if value is None and column.nullable:
-        return None
-    if isinstance(kind, Instant):
-        return _instant(value)
-    if isinstance(kind, sa.Float):
-        if type(value) not in (int, float) and value not in _ODD_FLOATS:
-            raise TypeError
-        return _float(value)
-    if isinstance(kind, sa.Integer):
-        bits = 63 if isinstance(kind, sa.BigInteger) else 31
-        if type(value) is not int or not -(2**bits) <= value < 2**bits:
-            raise TypeError
-        return value
-    return _text(column, value, strict=strict)
-
-
-def _text(column: sa.Column[Any], value: Any, *, strict: bool) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    value.encode()  # half a surrogate pair is no text
-    if strict:
-        longest = column.type.length if isinstance(column.type, sa.String) else None
-        if "\0" in value or len(value) > (longest or len(value)):
-            raise TypeError
-        if column.name in _JSON:
-            _load(value)
-    if column.table is training_sets and column.name == "name":
-        check_name(value, "training")
-    return value
-
-
-def _instant(value: Any) -> datetime:
-    at = datetime.fromisoformat(value)
-    if at.tzinfo is None:
-        raise ValueError
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        raise ValueError from None
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError from None
-
-
-def _load(text: str) -> Any:
-    """Return what a text of a registry says, whose odd floats are written as Python does."""
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None

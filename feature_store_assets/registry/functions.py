@@ -17,7 +17,7 @@ from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.database import functions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.request import RequestFeature
@@ -79,15 +79,12 @@ def own(declared: Iterable[FeatureGroup | FeatureView]) -> list[str]:
     return [each.function for each in _computed(declared) if each.trusted]
 
 
-def admitted(
-    connection: sa.Connection, computed: Sequence[RequestFeature], modules: Collection[str]
-) -> tuple[RequestFeature, ...]:
-    """Return computed features, those that are trusted here with leave to run."""
+def admitted_view(
+    connection: sa.Connection, view: FeatureView, modules: Collection[str]
+) -> FeatureView:
+    """Return a view whose functions have leave to run, those that are trusted here."""
     known = trusted(connection)
-    return tuple(
-        each.as_trusted() if each.function in known or is_named(each.module, modules) else each
-        for each in computed
-    )
+    return view.as_trusted(lambda each: each.function in known or is_named(each.module, modules))
 
 
 def _computed(declared: Iterable[FeatureGroup | FeatureView]) -> list[RequestFeature]:

@@ -28,7 +28,8 @@ from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.changes import breaking
-from feature_store_assets.registry.foreign import UNSOUND, decoded
+from feature_store_assets.registry.columns import decoded
+from feature_store_assets.registry.foreign import UNSOUND
 from feature_store_assets.registry.functions import trust, untrusted
 
 if TYPE_CHECKING:

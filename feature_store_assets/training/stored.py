@@ -247,7 +247,9 @@ class TrainingSet:
                 name: None for name, held in part["columns"].items() if found.get(name) != held
             }
         if different:
-            raise NotReproduced(self.name, list(different), self._changes(view))
+            raise NotReproduced(
+                self.name, list(different), self._changes(historical.asked.view or view)
+            )
         return self.digest
 
     def _changes(self, view: FeatureView) -> list[str]:
