@@ -353,6 +353,7 @@ def test_a_year_of_features_reaches_what_the_example_promises(flights: pl.DataFr
     assert lost["auc_lost"][0] > 0.01
 
 
+@pytest.mark.slow
 def test_reading_data_and_scoring_load_no_dagster() -> None:
     script = (
         "import sys; from feature_store_assets.examples.flights import data, training; "
