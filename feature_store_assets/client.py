@@ -244,6 +244,8 @@ class FeatureStoreClient:
         feature_data: Any,
         feature_group: str,
         mode: Literal["append", "upsert", "overwrite"] = "append",
+        *,
+        new_features: Literal["draft", "refuse"] = "refuse",
     ) -> WriteResult:
         """Write rows to a pushed group, and publish them.
 
@@ -252,17 +254,20 @@ class FeatureStoreClient:
         feature_data
             A list of dicts, or a Polars or pandas frame: keys, event timestamp, features.
         feature_group
-            Its name; an unknown one comes into being with entity key `entity_id`.
+            Its name.
         mode
             `append` refuses to change stored facts, `upsert` writes newer revisions of them,
             `overwrite` replaces all rows.
+        new_features
+            `"draft"` makes draft features of columns that are not declared, and an unknown group
+            with entity key `entity_id`.
 
         Raises
         ------
         WriteRefused, DataError
             Nothing was written.
         """
-        result: WriteResult = self._send(_writing(feature_data, feature_group, mode))
+        result: WriteResult = self._send(_writing(feature_data, feature_group, mode, new_features))
         return result
 
     async def write_features_async(
@@ -270,9 +275,13 @@ class FeatureStoreClient:
         feature_data: Any,
         feature_group: str,
         mode: Literal["append", "upsert", "overwrite"] = "append",
+        *,
+        new_features: Literal["draft", "refuse"] = "refuse",
     ) -> WriteResult:
         """The same without blocking the event loop."""
-        result: WriteResult = await self._send_async(_writing(feature_data, feature_group, mode))
+        result: WriteResult = await self._send_async(
+            _writing(feature_data, feature_group, mode, new_features)
+        )
         return result
 
     # Asking
@@ -455,7 +464,7 @@ def _detailed(answer: _Answer) -> list[dict[str, Any]]:
 # Writing
 
 
-def _writing(feature_data: Any, feature_group: str, mode: str) -> _Call:
+def _writing(feature_data: Any, feature_group: str, mode: str, new_features: str) -> _Call:
     rows = _rows(feature_data)
     types: dict[str, str] = {}
     for row in rows:
@@ -466,6 +475,7 @@ def _writing(feature_data: Any, feature_group: str, mode: str) -> _Call:
         "group": feature_group,
         "rows": [{column: written(value) for column, value in row.items()} for row in rows],
         "mode": mode,
+        "new_features": new_features,
         "types": types,
     }
     return _Call("POST", "/v1/push", msgspec.json.Decoder(WriteResult).decode, _encoded(body))

@@ -1,6 +1,7 @@
 """Settings of a store: arguments, then `FEATURE_STORE_*` variables, then defaults."""
 
 import json
+import logging
 import os
 import re
 from datetime import timedelta
@@ -22,9 +23,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from feature_store_assets.errors import ConfigError, suggestion
 
+_log = logging.getLogger(__name__)
+
 _PREFIX = "FEATURE_STORE_"
 _TOKEN = re.compile(r"[\w.-]+=[0-9a-f]{64}", re.ASCII)
-_LISTS = ("partitioning_columns", "notify", "api_tokens")
+_LISTS = ("partitioning_columns", "notify", "api_tokens", "request_modules")
 
 Severity = Literal["critical", "warning", "info"]
 AlertKind = Literal["quality", "drift", "freshness", "run", "serving"]
@@ -123,6 +126,10 @@ class FeatureStoreConfig(BaseSettings):
     alert_error_rate
         The share of a server process's answers within a minute, probes left out, above which
         errors (5xx) are an alert; 0 turns it off.
+    request_modules
+        Modules, or packages with all that is in them, whose functions request-time features may
+        run, even where an archive, a backup or another registry brought the view. Functions of
+        views that this store's own `apply` recorded may always run.
     api_tokens
         Who may use the HTTP server, beside the tokens in the registry: `name=<SHA-256 of the
         token in hex>`.
@@ -172,6 +179,7 @@ class FeatureStoreConfig(BaseSettings):
     notify: Annotated[tuple[Route, ...], NoDecode] = ()
     alert_error_rate: float = Field(default=0.05, ge=0, lt=1)
     api_tokens: Annotated[tuple[str, ...], NoDecode] = ()
+    request_modules: Annotated[tuple[str, ...], NoDecode] = ()
     max_request_bytes: ByteSize = Field(default=ByteSize(10 << 20), ge=1 << 10)
     max_request_entities: int = Field(default=10_000, ge=1)
     enable_monitoring: bool = True
@@ -185,6 +193,14 @@ class FeatureStoreConfig(BaseSettings):
             message = "write name=<SHA-256 of the token, 64 hex digits>, not the token itself"
             raise ValueError(message)
         return tokens
+
+    @field_validator("request_modules")
+    @classmethod
+    def _check_modules(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(part.isidentifier() for name in modules for part in name.split(".")):
+            message = "name modules as Python imports them, such as shop.features"
+            raise ValueError(message)
+        return modules
 
     def __init__(self, **values: Any) -> None:
         known = sorted(type(self).model_fields)
@@ -273,6 +289,21 @@ def _refuse_unknown(known: list[str]) -> None:
 def _project() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "workspace.yaml").exists():
-            return folder
+        workspace = folder / "workspace.yaml"
+        if workspace.exists():
+            if not (whose := foreign_owner(workspace)):
+                return folder
+            _log.warning("%s is left aside: %s.", workspace, whose)
     return here
+
+
+def foreign_owner(path: Path) -> str:
+    """Tell to whom a file or folder belongs, if neither to this user nor to root; else nothing.
+
+    The same goes for a link and for what it leads to.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    me = os.geteuid()
+    strangers = {found.st_uid for found in (path.lstat(), path.stat())} - {0, me}
+    return f"it belongs to user {min(strangers)}, and you are user {me}" if strangers else ""

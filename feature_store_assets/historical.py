@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store_assets.declaration.instants import utc
 from feature_store_assets.declaration.request import compute
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
@@ -113,7 +114,14 @@ class Historical:
         ----------
         table
             Returns a group's table, which must hold rows.
+
+        Raises
+        ------
+        FunctionFailed
+            A computed feature's function is gone, or may not run here.
         """
+        for feature in asked.computed:
+            feature.load()  # what may not run is refused before anything is read
         lookups = [_lookup(part, options, table(part.group), snapshots) for part in asked.parts]
         full_names = options.full_feature_names
         return cls(asked, tuple(lookups), options.timestamp, full_names, config)
@@ -218,7 +226,7 @@ def _lookup(part: Chosen, options: Options, table: OfflineTable, snapshots: Snap
         table,
         {stored: prefix + shown for stored, shown in part.features.items()},
         group.ttl if options.ttl is None else options.ttl,
-        known.astimezone(UTC)
+        utc(known, "known")
         if isinstance(known, datetime)
         else known or ("latest" if group.created is None else "event"),
         snapshots.version(group, table, options.as_of),

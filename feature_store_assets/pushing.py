@@ -12,19 +12,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_store_assets.declaration.feature import Entity, Feature
-from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
 from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
+    BreakingChange,
     ChangedFacts,
     DataError,
     DeclarationError,
     DuplicateRows,
+    FeatureNeeded,
+    GroupNotFound,
     OutOfBounds,
     SchemaMismatch,
+    WriteRefused,
     WrittenByDagster,
     suggestion,
 )
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.offline.frames import polars_frame
 from feature_store_assets.offline.schema import (
     CREATED,
     PARTITION,
@@ -105,6 +110,7 @@ def pushed_group(name: str, partitioning_columns: tuple[str, ...]) -> FeatureGro
         entity=Entity("entity", ["entity_id"]),
         partitions=Partitions.calendar(partitioning_columns),
         online=True,
+        new_features="draft",
     )
 
 
@@ -161,13 +167,64 @@ def register(
     )
 
 
+def drop(
+    applied: Applied, feature_id: str, *, prepare: Callable[[FeatureGroup], None], actor: str
+) -> FeatureGroup:
+    """Take a draft or retired feature out of a pushed group for good; return the group.
+
+    Raises
+    ------
+    WriteRefused
+        The group is computed by its asset: its code says which features it has.
+    FeatureNeeded
+        The feature is in use: active, or named by a view.
+    """
+    owner, _, name = feature_id.rpartition(".")
+    if not owner:
+        raise DataError(f"'{feature_id}' names no feature: write 'group.feature'.")
+    group = applied.group(owner)
+    group.feature(name)
+    if group.materialized:
+        raise WriteRefused(
+            f"'{owner}' is computed by its Dagster asset. Take '{name}' out of its code, then run "
+            f"`feature-store apply`."
+        )
+
+    def smaller(old: FeatureGroup | None) -> FeatureGroup:
+        declared = old or group
+        left = tuple(each for each in declared.features if each.name != name)
+        return replace(declared, features=left)
+
+    try:
+        return applied.extend(owner, smaller, prepare=prepare, changed_by=actor)
+    except BreakingChange:
+        raise FeatureNeeded(feature_id) from None
+
+
+def _unknown_columns(group: FeatureGroup, data: pa.Table) -> list[str]:
+    known = {*group.entity.join_keys, group.timestamp, *group.feature_names, CREATED, group.created}
+    return [name for name in data.column_names if name not in known]
+
+
+def _refuse_unknown(group: FeatureGroup, data: pa.Table) -> None:
+    """Refuse columns that are not declared, all of them at once."""
+    if unknown := _unknown_columns(group, data):
+        others = f" Unknown are also: {', '.join(unknown[1:])}." if unknown[1:] else ""
+        raise SchemaMismatch(
+            group.name,
+            unknown[0],
+            wanted=None,
+            got=str(data.schema.field(unknown[0]).type),
+            hint=f"{suggestion(unknown[0], group.feature_names)}{others} Declare it first "
+            f"(register_feature, or apply the group with it), or push with new_features='draft'.",
+        )
+
+
 def with_new_columns(group: FeatureGroup, data: pa.Table) -> FeatureGroup:
     """Return the group with a draft feature for each column that it does not declare."""
-    known = {*group.entity.join_keys, group.timestamp, *group.feature_names, CREATED, group.created}
     new = []
-    for name, kind in zip(data.column_names, data.schema.types, strict=True):
-        if name in known:
-            continue
+    for name in _unknown_columns(group, data):
+        kind = data.schema.field(name).type
         dtype = None if pa.types.is_null(kind) else declared_type(kind)
         if dtype is None:
             hint = "It is no feature type: cast it, or leave it out."
@@ -184,6 +241,8 @@ def push(
     new: FeatureGroup,
     data: pa.Table,
     mode: Mode,
+    *,
+    new_features: NewFeatures | None = None,
 ) -> tuple[FeatureGroup, WriteResult]:
     """Write rows to a pushed group.
 
@@ -194,7 +253,10 @@ def push(
     new
         The group as it is declared if nothing of that name is applied.
     data
-        Keys, event timestamp and features.
+        Keys, event timestamp and features. A feature that has no column is null in these rows.
+    new_features
+        Whether columns that are not declared become draft features or are refused; by default
+        what the group says.
     mode
         `append` adds new facts and refuses to change stored ones; `upsert` also writes a newer
         revision of a stored fact; `overwrite` replaces all rows of the group.
@@ -211,13 +273,10 @@ def push(
     if mode not in ("append", "overwrite", "upsert"):
         raise DataError(f"mode is 'append', 'overwrite' or 'upsert', not '{mode}'.")
 
-    def extended(old: FeatureGroup | None) -> FeatureGroup:
-        group = new if old is None else old
-        if group.materialized:
-            raise WrittenByDagster(group.name)
-        return with_new_columns(group, data)
-
     known = applied.find(new.name)
+    if known is None and new_features == "refuse":
+        raise GroupNotFound(new.name, [group.name for group in applied.groups()])
+    extended = _extension(new, data, new_features)
     group = extended(known)
     # The gate comes before anything is recorded: refused rows leave no trace.
     table = open_table(group)
@@ -251,10 +310,32 @@ def push(
     )
 
 
+def _extension(
+    new: FeatureGroup, data: pa.Table, new_features: NewFeatures | None
+) -> Callable[[FeatureGroup | None], FeatureGroup]:
+    """Return what makes a group, as it is applied, hold the columns of some rows, or refuses it."""
+    if new_features not in (None, "draft", "refuse"):
+        raise DataError(f"new_features is 'draft' or 'refuse', not '{new_features}'.")
+
+    def extended(old: FeatureGroup | None) -> FeatureGroup:
+        group = new if old is None else old
+        if group.materialized:
+            raise WrittenByDagster(group.name)
+        if (new_features or group.new_features) == "refuse":
+            _refuse_unknown(group, data)
+            return group
+        return with_new_columns(group, data)
+
+    return extended
+
+
 def _gated(table: OfflineTable, group: FeatureGroup, data: pa.Table) -> pa.Table:
     """Return the rows as the table takes them, or refuse them all."""
     schema = TableSchema.of(group)
     typed = table.schema if table.exists else schema.with_key_types(data.schema)
+    for name, kind in schema.features:
+        if name not in data.column_names:
+            data = data.append_column(name, pa.nulls(data.num_rows).cast(arrow_type(kind)))
     rows = _with_partition(conform(data, typed, written=datetime.now(UTC)), group)
     if failures := broken_bounds(rows, group):
         raise OutOfBounds(group.name, failures)
@@ -283,16 +364,16 @@ def _unknown(
 
     created = table.schema.created
     facts = [*table.keys, table.timestamp]
-    # Another writer may have added a feature since these rows were read: it stays null in them.
+    # Another writer may have added a feature since these rows were read: it is null in them.
     features = [name for name, _ in table.features if name in rows.column_names]
-    incoming = FeatureTable(rows).to_polars().with_row_index("__row")
+    incoming = polars_frame(rows).with_row_index("__row")
     held = table.read(
         [*facts, CREATED, *features],
         partitions=incoming[PARTITION].unique().to_list(),
         entities=incoming.select(table.keys).unique(),
         version=version,
     )
-    stored = FeatureTable(held).to_polars()
+    stored = polars_frame(held)
     then = {name: f"__{name}" for name in (CREATED, *features)}
     same = pl.all_horizontal(
         pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(then[name])) for name in features)

@@ -18,9 +18,11 @@ from feature_store_assets.errors import (
     suggestion,
 )
 from feature_store_assets.gate import Gate
+from feature_store_assets.offline.frames import FeatureTable
 from feature_store_assets.offline.quarantine import REASONS, Quarantine, Rejected
 from feature_store_assets.offline.reading import portions
 from feature_store_assets.offline.schema import PARTITION, TableSchema
+from feature_store_assets.offline.temporal import refuse_outside
 from feature_store_assets.quality.drift import measure
 from feature_store_assets.quality.expectations import check
 from feature_store_assets.quality.statistics import Profile, merge, profile
@@ -190,7 +192,7 @@ class Review:
             held[file.partition] = held.get(file.partition, 0) + file.rows
         for some in portions({key: held[key] for key in keys if key in held}, _ROWS_AT_ONCE):
             rows = table.rows(version=version, partitions=some, columns=list(table.columns))
-            judged = self.gate.judge(group, pl.DataFrame(rows), some)
+            judged = self.gate.judge(group, FeatureTable(rows).to_polars(), some)
             # What a run has replaced meanwhile has newer statistics already.
             live = {file.path for file in table.files()}
             replaced = {file.partition for file in files if file.path not in live}
@@ -226,7 +228,7 @@ class Review:
 
     def shown(self, group: FeatureGroup, entry: Rejected, limit: int) -> pl.DataFrame:
         """Return rows at fault of what lies in quarantine, personal values masked."""
-        rows = entry.read()
+        rows = FeatureTable(entry.read().to_arrow()).to_polars()
         at_fault = rows.filter(pl.col(REASONS).list.len() > 0)
         chosen = (at_fault if at_fault.height else rows).head(limit)
         masks = {feature.name: feature.mask for feature in group.features if feature.mask}
@@ -248,7 +250,7 @@ class Review:
 
         Raises
         ------
-        NotQuarantined, StillRejected
+        NotQuarantined, StillRejected, OutsideCalendar
             Nothing was changed.
         """
         entry = self.quarantine.newest(group.name, partition, version=group.version)
@@ -258,6 +260,10 @@ class Review:
             if column.name not in rows.column_names:
                 raise SchemaMismatch(group.name, column.name, wanted=str(column.type), got=None)
         typed = rows.select(wanted.names).cast(wanted)
+        for name in wanted.names:
+            # It may have been rejected by code that did not look.
+            masked = name in group.confidential
+            refuse_outside(typed[name], owner=group.name, name=name, masked=masked)
         judged = self.gate.judge(group, pl.DataFrame(typed), [partition])
         if reasons := judged.reasons(partition):
             raise StillRejected(group.name, partition, reasons)

@@ -17,6 +17,7 @@ from feature_store_assets.errors import (
     RegistryUnusable,
 )
 from feature_store_assets.online import OnlineStore, Patience, open_store
+from feature_store_assets.online.backlog import follow
 from feature_store_assets.online.cache import RowCache, Rows
 from feature_store_assets.online.generations import Rebuilt, current, in_each, rebuild
 from feature_store_assets.online.joined import (
@@ -26,7 +27,7 @@ from feature_store_assets.online.joined import (
     refresh,
     sweep,
 )
-from feature_store_assets.online.publish import Published, Wrote, publish
+from feature_store_assets.online.publish import Published, Wrote
 from feature_store_assets.online.query import Part, Query
 from feature_store_assets.online.row import KeySpace, micros, sortable
 from feature_store_assets.progress import progress
@@ -226,6 +227,8 @@ class Serving:
             Part.of(each.group, each.features, generation)
             for each, generation in zip(asked.parts, current(self.store, groups), strict=True)
         ]
+        for feature in asked.computed:
+            feature.load()
         view = asked.view
         joined = None
         if view is not None and view.precompute and 1 < len(parts) == len(view.selections):
@@ -259,16 +262,15 @@ class Serving:
     ) -> Published:
         """Make the online rows of a group follow partitions of its table.
 
-        While the group is rebuilt, also the rows that will be read then; the answer counts the
-        others. `told` hears of every 20,000 rows.
+        What else was committed and is not online yet is published, too. While the group is
+        rebuilt, also the rows that will be read then; the answer counts the others. `told` hears
+        of every 20,000 rows.
         """
         with self._writing(group, table, partitions, told) as wrote:
             return in_each(
                 self.store,
                 group,
-                lambda space: publish(
-                    table, self.store, space, list(partitions), now=now, wrote=wrote
-                ),
+                lambda space: follow(table, self.store, space, partitions, now=now, wrote=wrote),
             )
 
     def rebuild(

@@ -234,7 +234,7 @@ def test_columns_that_are_not_declared_keep_their_types(
     with pytest.warns(UserWarning, match="did not declare 'born'"):
         store.write_features([row("u", 0, **new)], "drafts_here")
     with pytest.warns(UserWarning, match="did not declare 'born'"):
-        client.write_features([row("u", 0, **new)], "drafts_there")
+        client.write_features([row("u", 0, **new)], "drafts_there", new_features="draft")
     here, there = store.applied.group("drafts_here"), store.applied.group("drafts_there")
     assert [each.dtype for each in here.features] == [each.dtype for each in there.features]
 

@@ -48,6 +48,7 @@ def test_every_setting_has_a_default() -> None:
         "notify": (),
         "alert_error_rate": 0.05,
         "api_tokens": (),
+        "request_modules": (),
         "max_request_bytes": 10 << 20,
         "max_request_entities": 10_000,
         "enable_monitoring": True,

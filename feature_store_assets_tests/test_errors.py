@@ -168,6 +168,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
     "NaiveTimestamps": [
         (lambda: errors.NaiveTimestamps("g", "t"), "'t' of 'g' have no time zone.*`timezone=`")
     ],
+    "OutsideCalendar": [
+        (
+            lambda: errors.OutsideCalendar("g", "until", 3, [(7, {"until": "10000"})], "Why?"),
+            r"3 row\(s\) for 'g' have a 'until' outside .* Why\?\n  row 7: \{'until': '10000'\}",
+        )
+    ],
     "OutsideWindow": [
         (
             lambda: errors.OutsideWindow("g", 7, "2024-01-01", ROWS),
@@ -261,6 +267,19 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "'near' cannot be computed: 'm:near' raised KeyError.$",
         )
     ],
+    "FunctionNotTrusted": [
+        (
+            lambda: errors.FunctionNotTrusted("near", "a.b:near"),
+            "'near' cannot be computed: 'a.b:near' came from .*not run here.*=a.b.$",
+        )
+    ],
+    "CodeNotTrusted": [
+        (
+            lambda: errors.CodeNotTrusted(["m:f", "n:g"]),
+            r"no code was run.*does not know:\n  m:f\n  n:g\nA read .*--trust-code",
+        ),
+        (lambda: errors.CodeNotTrusted(["m:f"] * 103), "and 3 more"),
+    ],
     "HoldNotFound": [
         (
             lambda: errors.HoldNotFound("group", "a", []),
@@ -283,6 +302,16 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (
             lambda: errors.OutsideRetention("g", "Partition p", None, []),
             "outside retention. No snapshot .* Materialize or write the rows again",
+        ),
+    ],
+    "FeatureNeeded": [
+        (
+            lambda: errors.FeatureNeeded("g.x", "v"),
+            "'g.x' was not dropped: view 'v' names it. Apply the view without it first.$",
+        ),
+        (
+            lambda: errors.FeatureNeeded("g.x"),
+            "only drafts and retired features can go. .*`feature-store stage g.x retired`.$",
         ),
     ],
     "SnapshotNeeded": [
@@ -308,6 +337,12 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
         (
             lambda: errors.GroupHeld("a", "case 7"),
             r"rows of 'a' stay as they are, .*hold is on it \(case 7\)\. Lift the hold",
+        )
+    ],
+    "BackupRefused": [
+        (
+            lambda: errors.BackupRefused("/b", "a table is gone", "Restore."),
+            "in '/b': a table is gone. Restore. Nothing was written or removed.$",
         )
     ],
     "RestoreRefused": [

@@ -12,7 +12,7 @@ from feature_store_assets.cli.archive import export, import_
 from feature_store_assets.cli.backups import backup, restore
 from feature_store_assets.cli.catalogue import list_, search, show
 from feature_store_assets.cli.keeping import compact, hold, retain, snapshot
-from feature_store_assets.cli.lifecycle import audit, history, plan, stage
+from feature_store_assets.cli.lifecycle import audit, drop, history, plan, stage
 from feature_store_assets.cli.lineage import impact, lineage
 from feature_store_assets.cli.output import examples
 from feature_store_assets.cli.project import init
@@ -44,6 +44,7 @@ class _Commands(click.Group):
         audit,
         backup,
         compact,
+        drop,
         export,
         history,
         hold,

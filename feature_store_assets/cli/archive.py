@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import as_json, examples, print_json, print_rows, tell
+from feature_store_assets.cli.output import (
+    as_json,
+    asking,
+    examples,
+    print_json,
+    print_rows,
+    tell,
+    trust_code,
+)
 from feature_store_assets.cli.reading import instant
 
 
@@ -77,15 +85,21 @@ def export(
     show_default=True,
     help="What happens where partitions hold rows already.",
 )
+@trust_code
 @as_json
-def import_(source: Path, *, on_conflict: Any, as_json: bool) -> None:
+def import_(source: Path, *, on_conflict: Any, trust_code: bool, as_json: bool) -> None:
     """Bring the archive in the folder SOURCE into the store.
 
     All of it is verified before anything is written. If it is killed, the same command goes on
     where it was.
     """
     with fs.FeatureStore.from_env() as store:
-        done = store.import_archive(source, on_conflict=on_conflict, told=tell)
+        done = asking(
+            lambda trusted: store.import_archive(
+                source, on_conflict=on_conflict, trust_code=trusted, told=tell
+            ),
+            trust_code=trust_code,
+        )
     if as_json:
         print_json({**vars(done), "groups": [vars(each) for each in done.groups]})
     else:

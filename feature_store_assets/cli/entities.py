@@ -2,10 +2,11 @@
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import feature_store_assets as fs
+from feature_store_assets.declaration.instants import utc
 from feature_store_assets.errors import DataError, suggestion
 
 
@@ -27,7 +28,7 @@ def _truth(text: str) -> bool:
 
 
 def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
+    return utc(datetime.fromisoformat(text), "The time")
 
 
 _VALUES: dict[str, tuple[Callable[[str], Any], str]] = {

@@ -73,6 +73,22 @@ def stage(name: str, stage: Any, successor: str, *, as_json: bool) -> None:
     say(moved.notice, vars(moved), as_json=as_json)
 
 
+@click.command(epilog=examples("feature-store drop people.height"))
+@click.argument("feature")
+@as_json
+def drop(feature: str, *, as_json: bool) -> None:
+    """Take a draft or retired FEATURE, named GROUP.FEATURE, out of a pushed group for good.
+
+    Its values cannot be read any more. Its name is free for another feature, also of another type.
+    For a group that a Dagster asset computes, take the feature out of the code and run `apply`.
+    """
+    with fs.FeatureStore.from_env() as store:
+        group = store.drop_feature(feature)
+    left = ", ".join(group.feature_names) or "none"
+    answer = {"feature": feature, "features": group.feature_names}
+    say(f"'{feature}' is dropped. Features left: {left}.", answer, as_json=as_json)
+
+
 @click.command(epilog=examples("feature-store history customer_spending"))
 @click.argument("name")
 @as_json

@@ -3,13 +3,18 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from feature_store_assets.errors import CodeNotTrusted
+
 if TYPE_CHECKING:
     import polars as pl
+
+
+_Answer = TypeVar("_Answer")
 
 
 def examples(*lines: str) -> str:
@@ -20,6 +25,25 @@ def examples(*lines: str) -> str:
 def tell(text: str) -> None:
     """Say how it goes; only answers go to standard output."""
     click.echo(text, err=True)
+
+
+trust_code = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Let reads run the functions that its views name, even if this store does not know them.",
+)
+
+
+def asking(bring_in: Callable[[bool], _Answer], *, trust_code: bool) -> _Answer:
+    """Bring something in. If it names unknown functions, ask whoever sits at a terminal."""
+    try:
+        return bring_in(trust_code)
+    except CodeNotTrusted as error:
+        if not sys.stdin.isatty():
+            raise
+        tell(str(error))
+        click.confirm("Do you trust these functions?", abort=True, err=True)
+        return bring_in(True)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")

@@ -25,7 +25,7 @@ def instant(text: str) -> datetime:
     """Read an ISO date or time; without a zone it means local time, as in Python."""
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"'{text}' is no ISO date or time, such as 2024-01-31 or 2024-01-31T12:00+00:00."
         ) from None

@@ -1,14 +1,22 @@
 """What the registry knows beside declarations: `usage`, and its whole state as a file."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import click
 
 import feature_store_assets as fs
-from feature_store_assets.cli.output import as_json, examples, json_text, print_rows, say
+from feature_store_assets.cli.output import (
+    as_json,
+    asking,
+    examples,
+    json_text,
+    print_rows,
+    say,
+    trust_code,
+)
 from feature_store_assets.errors import DataError
+from feature_store_assets.registry.foreign import read_file
 
 
 @click.command(
@@ -63,15 +71,27 @@ def export(target: Path, *, as_json: bool) -> None:
     show_default=True,
     help="Whether what is here already stays.",
 )
+@trust_code
 @as_json
 def import_(
-    source: Path, on_conflict: Literal["refuse", "keep", "replace"], *, as_json: bool
+    source: Path,
+    on_conflict: Literal["refuse", "keep", "replace"],
+    *,
+    trust_code: bool,
+    as_json: bool,
 ) -> None:
     """Bring an exported state in, all of it or nothing."""
     try:
-        state = json.loads(source.read_text("utf-8"))
-    except ValueError:
-        raise DataError(f"{source} is no JSON: give what `registry export` wrote.") from None
+        state = read_file(source)
+    except ValueError as error:
+        raise DataError(
+            f"{source} is no JSON that `registry export` wrote: {error}. Give one that it wrote."
+        ) from None
     with fs.FeatureStore.from_env() as store:
-        done = store.import_registry(state, on_conflict=on_conflict)
+        done = asking(
+            lambda trusted: store.import_registry(
+                state, on_conflict=on_conflict, trust_code=trusted
+            ),
+            trust_code=trust_code,
+        )
     say(f"{source} is imported.", vars(done), as_json=as_json)

@@ -1,6 +1,7 @@
 """The one JSON form of a declaration, and its content hash."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -14,6 +15,13 @@ def canonical(value: Any) -> str:
 def content_hash(value: Any) -> str:
     """Return 32 hex digits that name the content of a declaration."""
     return blake2b(canonical(value).encode(), digest_size=16).hexdigest()
+
+
+def group_hash(content: Mapping[str, Any]) -> str:
+    """Return the hash of a group's JSON, whatever its features' order and slots."""
+    features = sorted(content["features"], key=lambda feature: feature["name"])
+    declared = {name: value for name, value in content.items() if name != "slots"}
+    return content_hash({**declared, "features": features})
 
 
 def seconds(delta: timedelta | None) -> float | None:

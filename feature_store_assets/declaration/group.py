@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from feature_store_assets.declaration.canonical import content_hash, duration, seconds
+from feature_store_assets.declaration.canonical import duration, group_hash, seconds
 from feature_store_assets.declaration.drift import Drift, fits
 from feature_store_assets.declaration.expect import Expectation
 from feature_store_assets.declaration.feature import (
@@ -20,9 +20,11 @@ from feature_store_assets.declaration.feature import (
     checked_tags,
 )
 from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.declaration.slots import is_empty, moved
 from feature_store_assets.errors import DeclarationError, FeatureNotFound, suggestion
 
 Closed = Literal["left", "right"]
+NewFeatures = Literal["draft", "refuse"]
 Function = Callable[..., Any]
 _SPANS = ("ttl", "freshness", "freshness_warning", "retention")
 
@@ -70,7 +72,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class FeatureGroup:
-    """A declared feature group; see `feature_group` for what the fields mean."""
+    """A declared feature group; see `feature_group` for what most of the fields mean.
+
+    Parameters
+    ----------
+    new_features
+        What a push of columns that are not declared does: `"refuse"`, or `"draft"`, which adds
+        them as draft features. Groups made by `register_feature` have `"draft"`.
+    slots
+        The features' places in online rows, once one was dropped; kept by the registry.
+    """
 
     name: str
     _: KW_ONLY
@@ -94,8 +105,10 @@ class FeatureGroup:
     drift: tuple[Drift, ...] = ()
     online: bool = False
     per_partition: bool = False
+    new_features: NewFeatures = "refuse"
     owners: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    slots: tuple[str, ...] = field(default=(), compare=False, repr=False)
     function: Function | None = field(default=None, compare=False, repr=False)
     ins: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -125,8 +138,10 @@ class FeatureGroup:
             drift: Sequence[Drift] = (),
             online: bool = False,
             per_partition: bool = False,
+            new_features: NewFeatures = "refuse",
             owners: Sequence[str] = (),
             tags: Pairs = (),
+            slots: Sequence[str] = (),
             function: Function | None = None,
             ins: Mapping[str, Any] = {},  # never made: the dataclass's own is
         ) -> None: ...
@@ -142,8 +157,13 @@ class FeatureGroup:
         freeze(self, "drift", tuple(self.drift))
         freeze(self, "owners", checked_owners(self.owners, self.name))
         freeze(self, "upstream", tuple(self.upstream))
+        freeze(self, "slots", tuple(self.slots))
         freeze(self, "tags", checked_tags(dict(self.tags), self.name))
         freeze(self, "partition_by", tuple(sorted(dict(self.partition_by).items())))
+        if self.new_features not in {"draft", "refuse"}:
+            raise DeclarationError(
+                f"new_features of '{self.name}' is 'draft' or 'refuse', not '{self.new_features}'."
+            )
         self._check_columns()
         self._check_quality()
         self._check_time()
@@ -312,6 +332,8 @@ class FeatureGroup:
             "drift": [rule.to_json() for rule in self.drift] or None,
             "online": self.online or None,
             "per_partition": self.per_partition or None,
+            "new_features": self.new_features if self.new_features != "refuse" else None,
+            "slots": list(self.slots) or None,
             "owners": list(self.owners) or None,
             "tags": dict(self.tags) or None,
         }
@@ -331,20 +353,32 @@ class FeatureGroup:
         given["drift"] = tuple(Drift.from_json(each) for each in given.get("drift", ()))
         for span in _SPANS:
             given[span] = duration(given.get(span))
-        return cls(**given)
+        group = cls(**given)
+        # Code that had no such field took new columns of pushes wherever it had made the group.
+        registered = any({"type", "stage"} & dict(each.tags).keys() for each in group.features)
+        if "new_features" not in given and not group.materialized and registered:
+            return replace(group, new_features="draft")
+        return group
 
     @property
     def hash(self) -> str:
-        """32 hex digits that name the declared content; the features' order does not count."""
-        content = self.to_json()
-        content["features"].sort(key=lambda feature: feature["name"])
-        return content_hash(content)
+        """32 hex digits that name the declared content, whatever the features' order and slots."""
+        return group_hash(self.to_json())
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Name and type of the feature in each slot of an online row; no name where it is empty."""
+        types = {feature.name: feature.dtype for feature in self.features}
+        slots = self.slots or self.feature_names
+        return tuple((name, types[name]) if name in types else ("", "int64") for name in slots)
 
     def in_order_of(self, older: Self) -> Self:
         """Return the group with features in the order in which they were added to its table."""
         place = {name: index for index, name in enumerate(older.feature_names)}
         known = sorted(self.features, key=lambda feature: place.get(feature.name, len(place)))
-        return replace(self, features=tuple(known))
+        slots = moved(older.slots or older.feature_names, [feature.name for feature in known])
+        dropped = any(map(is_empty, slots))
+        return replace(self, features=tuple(known), slots=slots if dropped else ())
 
 
 def feature_group(

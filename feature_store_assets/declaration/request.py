@@ -2,23 +2,34 @@
 
 The same function runs over whole columns in training and over the rows of one request in serving.
 It is stored as `module:qualname`, and imported only where a view that uses it is read.
+
+What is read from JSON may name any function. It is imported only once it is trusted: the registry
+marks functions that its own `apply` recorded, and those of modules that the settings name.
 """
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from feature_store_assets.declaration.feature import checked_name
 from feature_store_assets.declaration.types import polars_type, type_name
-from feature_store_assets.errors import DeclarationError, FunctionFailed, suggestion
+from feature_store_assets.errors import (
+    DeclarationError,
+    FunctionFailed,
+    FunctionNotTrusted,
+    suggestion,
+)
 
 if TYPE_CHECKING:
     import polars as pl
 
+_FIELDS = ("name", "dtype", "function", "description", "inputs")
 _BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
@@ -38,6 +49,13 @@ class RequestFeature:
     description
         The first line of the function's docstring by default.
 
+    Attributes
+    ----------
+    inputs
+        The names of the function's parameters.
+    trusted
+        Whether `load` may import the function. It is no part of the declared content.
+
     Raises
     ------
     DeclarationError
@@ -49,6 +67,7 @@ class RequestFeature:
     function: str
     description: str
     inputs: tuple[str, ...]
+    trusted: bool = field(compare=False, repr=False)
 
     def __init__(
         self,
@@ -67,15 +86,31 @@ class RequestFeature:
         freeze(self, "function", path)
         freeze(self, "description", description or first_line)
         freeze(self, "inputs", _inputs(name, path, found))
+        freeze(self, "trusted", True)
+
+    @property
+    def module(self) -> str:
+        """The module that holds the function."""
+        return self.function.partition(":")[0]
+
+    def as_trusted(self) -> Self:
+        """Return the feature with leave to import its function."""
+        feature = copy.copy(self)
+        object.__setattr__(feature, "trusted", True)
+        return feature
 
     def load(self) -> "Callable[..., pl.Series]":
         """Import the function.
 
         Raises
         ------
+        FunctionNotTrusted
+            It came from outside, and nobody here has said that it may run. Nothing is imported.
         FunctionFailed
-            It is not there (any more).
+            It is not there (any more), or takes other parameters than it was declared with.
         """
+        if not self.trusted:
+            raise FunctionNotTrusted(self.name, self.function)
         try:
             found: Callable[..., pl.Series] = _imported(self.function)
         except Exception as error:  # whatever the module does at its import
@@ -84,6 +119,8 @@ class RequestFeature:
                 f"or apply the view with a function that exists"
             )
             raise FunctionFailed(self.name, self.function, reason) from error
+        if reason := _difference(self, found):
+            raise FunctionFailed(self.name, self.function, reason)
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -97,10 +134,32 @@ class RequestFeature:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return what was declared; the function is not imported for it."""
+        """Return what was declared. The function is not imported, and not trusted.
+
+        Raises
+        ------
+        DeclarationError
+            The constructor makes nothing like it.
+        """
+        if set(value) != set(_FIELDS):
+            listed = ", ".join(_FIELDS)
+            raise DeclarationError(f"A computed feature has the fields {listed}.")
+        name, path, inputs = (
+            checked_name(value["name"], "feature"),
+            value["function"],
+            value["inputs"],
+        )
+        _check_path(name, path)
+        if type_name(value["dtype"]) != value["dtype"] or not isinstance(value["description"], str):
+            raise DeclarationError(f"The type or description of '{name}' is not as it is written.")
+        if not isinstance(inputs, list) or not inputs or len(set(map(str, inputs))) < len(inputs):
+            raise DeclarationError(f"The inputs of '{name}' are a list of different names.")
+        for each in inputs:
+            if not isinstance(each, str) or not each.isidentifier():
+                raise DeclarationError(f"'{each}' cannot be a parameter of '{path}'.")
         feature = cls.__new__(cls)
-        for field, stored in {**value, "inputs": tuple(value["inputs"])}.items():
-            object.__setattr__(feature, field, stored)
+        for each, stored in {**value, "inputs": tuple(inputs), "trusted": False}.items():
+            object.__setattr__(feature, each, stored)
         return feature
 
 
@@ -169,23 +228,43 @@ def _imported(path: str) -> Any:
     return getattr(module, name)
 
 
-def _named(feature: str, function: object) -> tuple[str, FunctionType]:
-    """Return `module:function` and the function that is found by it."""
-    if isinstance(function, str):
-        path = function
-        module, _, name = path.partition(":")
-        if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            raise DeclarationError(
-                f"The function of '{feature}' is 'module:function', a function at the top of a "
-                f"module, not '{function}'."
-            )
-    else:
-        path = _path(feature, function)
-    if path.startswith("__main__:"):
+@lru_cache(maxsize=256)
+def _difference(feature: RequestFeature, found: object) -> str:
+    """Return in what a function that was found is not the declared one."""
+    if not isinstance(found, FunctionType):
+        return f"is a {type(found).__name__}, not a function written with def"
+    try:
+        _refuse_dagster(feature.name, feature.function, found)
+        inputs = _inputs(feature.name, feature.function, found)
+    except DeclarationError as error:
+        return f"cannot be used. {error}"
+    if inputs != feature.inputs:
+        return (
+            f"takes ({', '.join(inputs)}), but the view was applied with "
+            f"({', '.join(feature.inputs)}). Run `feature-store apply`"
+        )
+    return ""
+
+
+def _check_path(feature: str, path: object) -> None:
+    """Refuse what is not `module:function`, or names a script."""
+    module, _, name = path.partition(":") if isinstance(path, str) else ("", "", "")
+    if not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise DeclarationError(
+            f"The function of '{feature}' is 'module:function', a function at the top of a "
+            f"module, not '{path}'."
+        )
+    if module == "__main__":
         raise DeclarationError(
             f"The function of '{feature}' is defined in a script (or a notebook), where serving "
             f"cannot find it: move it to a module and import it from there."
         )
+
+
+def _named(feature: str, function: object) -> tuple[str, FunctionType]:
+    """Return `module:function` and the function that is found by it."""
+    path = function if isinstance(function, str) else _path(feature, function)
+    _check_path(feature, path)
     try:
         found = _imported(path)
     except Exception as error:

@@ -1,5 +1,6 @@
 """Feature views: features of several groups, joined under one name for a model."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -76,6 +77,7 @@ class FeatureView:
         freeze(self, "owners", checked_owners(owners, name))
         freeze(self, "tags", checked_tags(tags or {}, name))
         _check_computed(self)
+        _try_computed(self)
 
     @property
     def feature_names(self) -> list[str]:
@@ -101,7 +103,7 @@ class FeatureView:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return what was declared; functions are not imported, and not tried again."""
+        """Return what was declared. Functions are not imported, not tried again, not trusted."""
         selections = [
             Selection(group, version, tuple((stored, shown) for stored, shown in features))
             for group, version, features in value["groups"]
@@ -118,6 +120,13 @@ class FeatureView:
         )
         computed = tuple(RequestFeature.from_json(each) for each in value.get("computed", ()))
         object.__setattr__(view, "computed", computed)
+        _check_computed(view)
+        return view
+
+    def as_trusted(self) -> Self:
+        """Return the view with leave to import the functions that it names."""
+        view = copy.copy(self)
+        object.__setattr__(view, "computed", tuple(each.as_trusted() for each in self.computed))
         return view
 
     @property
@@ -185,6 +194,7 @@ def _checked_defaults(
 
 
 def _check_computed(view: FeatureView) -> None:
+    """Refuse computed features whose names or inputs the view does not allow."""
     names = [feature.name for feature in view.computed]
     for name in names:
         if name in _stored(view.selections) or name in dict(view.request):
@@ -194,7 +204,7 @@ def _check_computed(view: FeatureView) -> None:
             )
         if names.count(name) > 1:
             raise DeclarationError(f"View '{view.name}' computes '{name}' twice.")
-    kinds = _kinds(view) if view.computed else {}
+    known = [*_stored(view.selections), *dict(view.request)]
     for feature in view.computed:
         for given in feature.inputs:
             if given in names:
@@ -203,12 +213,18 @@ def _check_computed(view: FeatureView) -> None:
                     f"a function takes stored features and request values. Call the other "
                     f"function in it."
                 )
-            if given not in kinds:
+            if given not in known:
                 raise DeclarationError(
                     f"'{feature.function}', the function of '{feature.name}', takes '{given}', "
                     f"which is neither a feature nor a request value of view '{view.name}'."
-                    + suggestion(given, kinds)
+                    + suggestion(given, known)
                 )
+
+
+def _try_computed(view: FeatureView) -> None:
+    """Run the functions on made-up rows."""
+    kinds = _kinds(view) if view.computed else {}
+    for feature in view.computed:
         check_function(feature, [kinds[given] for given in feature.inputs])
 
 

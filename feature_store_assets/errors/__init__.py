@@ -15,7 +15,7 @@ FeatureStoreError
 ├── DataError (ValueError)                the rows handed in are refused; nothing was written
 │   ├── SchemaMismatch (TypeError)        a column is missing, unknown or of another type
 │   ├── NullKeys  DuplicateRows  ChangedFacts
-│   ├── NaiveTimestamps  OutsideWindow  OutOfBounds
+│   ├── NaiveTimestamps  OutsideCalendar  OutsideWindow  OutOfBounds
 │   ├── SpineError                        a spine without its keys or its timestamp
 │   └── AnswerTooLarge (MemoryError)      a join that the memory limit does not allow
 ├── WriteRefused (RuntimeError)           the write may not happen; nothing was written
@@ -23,10 +23,13 @@ FeatureStoreError
 │   ├── DeclarationChanged                another definition was applied meanwhile
 │   ├── BreakingChange                    a change that needs a new version
 │   ├── StageRefused                      no way leads from one stage to the other
+│   ├── FeatureNeeded                     something needs the feature that should be dropped
 │   ├── SnapshotNeeded                    a model, legal hold or backup needs the snapshot
 │   ├── ImportConflict                    the registry holds other things of the same names
+│   ├── CodeNotTrusted                    an import brings functions that nobody has trusted
 │   ├── ArchiveConflict                   partitions of an archive hold rows here
 │   ├── GroupHeld                         a legal hold keeps the group's rows
+│   ├── BackupRefused                     another store's target, or a store that lost a part
 │   ├── RestoreRefused                    something is where a backup would be restored to
 │   └── NameTaken                         a snapshot, training set or token has that name
 ├── WriteConflict (RuntimeError)          other writers won every retry
@@ -40,6 +43,7 @@ FeatureStoreError
 ├── BackupUnusable (RuntimeError)         a backup is damaged, too new, or out of reach
 ├── NotReproduced (RuntimeError)          the same question got another answer
 ├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
+│   └── FunctionNotTrusted                it came from outside, and may not run here
 ├── ExtraMissing (ImportError)            a package that not everybody needs is not installed
 └── StoreUnavailable (OSError)            a store cannot be used here and now
     ├── OnlineStoreUnavailable (ConnectionError)
@@ -142,6 +146,9 @@ from feature_store_assets.errors.rows import (
     OutOfBounds as OutOfBounds,
 )
 from feature_store_assets.errors.rows import (
+    OutsideCalendar as OutsideCalendar,
+)
+from feature_store_assets.errors.rows import (
     OutsideWindow as OutsideWindow,
 )
 from feature_store_assets.errors.rows import (
@@ -184,6 +191,9 @@ from feature_store_assets.errors.trust import (
     FunctionFailed as FunctionFailed,
 )
 from feature_store_assets.errors.trust import (
+    FunctionNotTrusted as FunctionNotTrusted,
+)
+from feature_store_assets.errors.trust import (
     NotReproduced as NotReproduced,
 )
 from feature_store_assets.errors.trust import (
@@ -199,10 +209,19 @@ from feature_store_assets.errors.writes import (
     ArchiveConflict as ArchiveConflict,
 )
 from feature_store_assets.errors.writes import (
+    BackupRefused as BackupRefused,
+)
+from feature_store_assets.errors.writes import (
     BreakingChange as BreakingChange,
 )
 from feature_store_assets.errors.writes import (
+    CodeNotTrusted as CodeNotTrusted,
+)
+from feature_store_assets.errors.writes import (
     DeclarationChanged as DeclarationChanged,
+)
+from feature_store_assets.errors.writes import (
+    FeatureNeeded as FeatureNeeded,
 )
 from feature_store_assets.errors.writes import (
     GroupHeld as GroupHeld,

@@ -68,6 +68,25 @@ class NaiveTimestamps(DataError):
         )
 
 
+class OutsideCalendar(DataError):
+    """Timestamps or dates that Python, and with it the steps after the write, cannot hold."""
+
+    def __init__(
+        self,
+        owner: str,
+        column: str,
+        count: int,
+        examples: Sequence[tuple[int, Mapping[str, object]]] = (),
+        hint: str = "",
+    ) -> None:
+        listed = "".join(f"\n  row {row}: {dict(values)}" for row, values in examples[:5])
+        super().__init__(
+            f"{count} row(s) for '{owner}' have a '{column}' outside the years 1 to 9999 (UTC). "
+            f"{hint}".rstrip()
+            + listed
+        )
+
+
 class ChangedFacts(DataError):
     """Appended rows that differ from stored ones of the same keys and event time."""
 

@@ -47,12 +47,10 @@ class ArchiveUnusable(FeatureStoreError, RuntimeError):
 class BackupUnusable(FeatureStoreError, RuntimeError):
     """A backup is not what was written, or cannot be reached."""
 
-    def __init__(self, target: str, problems: Sequence[str]) -> None:
+    def __init__(self, target: str, problems: Sequence[str], hint: str = "") -> None:
         shown = _first(problems, _PROBLEMS_SHOWN)
-        super().__init__(
-            f"The backup in '{target}' cannot be used: {shown}. Take another backup, or another "
-            f"copy of this one."
-        )
+        hint = hint or "Take another backup, or another copy of this one."
+        super().__init__(f"The backup in '{target}' cannot be used: {shown}. {hint}")
 
 
 class TrainingSetChanged(FeatureStoreError, RuntimeError):
@@ -80,6 +78,20 @@ class FunctionFailed(FeatureStoreError, RuntimeError):
 
     def __init__(self, feature: str, function: str, reason: str) -> None:
         super().__init__(f"'{feature}' cannot be computed: '{function}' {reason}.")
+
+
+class FunctionNotTrusted(FunctionFailed):
+    """A request-time function came from outside, and nothing here says that it may run."""
+
+    def __init__(self, feature: str, function: str) -> None:
+        module = function.partition(":")[0]
+        super().__init__(
+            feature,
+            function,
+            f"came from an archive, a backup or another registry, and may not run here. Nothing "
+            f"of it was imported. If you trust it, run `feature-store apply` in the project that "
+            f"declares it, or set FEATURE_STORE_REQUEST_MODULES={module}",
+        )
 
 
 class NotServed(FeatureStoreError, RuntimeError):

@@ -66,6 +66,19 @@ class SnapshotNeeded(WriteRefused):
         super().__init__(f"Snapshot '{name}' is needed by {'; '.join(needed_by)}. It stays.")
 
 
+class FeatureNeeded(WriteRefused):
+    """A feature may not be dropped: a view names it, or it is in use."""
+
+    def __init__(self, name: str, view: str = "") -> None:
+        why = (
+            f"view '{view}' names it. Apply the view without it first."
+            if view
+            else f"only drafts and retired features can go. Retire it first: `feature-store stage "
+            f"{name} deprecated`, then `feature-store stage {name} retired`."
+        )
+        super().__init__(f"Feature '{name}' was not dropped: {why}")
+
+
 class ImportConflict(WriteRefused):
     """The registry holds other things under names that an import brings."""
 
@@ -79,6 +92,22 @@ class ImportConflict(WriteRefused):
             else "Import with on_conflict='keep' or on_conflict='replace' to say which shall stay."
         )
         super().__init__(f"Nothing was imported, for these are here otherwise:{shown}\n{hint}")
+
+
+class CodeNotTrusted(WriteRefused):
+    """What is imported names functions that reads would run here."""
+
+    def __init__(self, functions: Sequence[str]) -> None:
+        self.functions = tuple(functions)
+        shown = "".join(f"\n  {each}" for each in self.functions[:_CONFLICTS_SHOWN])
+        more = len(self.functions) - _CONFLICTS_SHOWN
+        shown += f"\n  and {more} more" if more > 0 else ""
+        super().__init__(
+            f"Nothing was imported, and no code was run. Views in it compute features by these "
+            f"functions, which this store does not know:{shown}\nA read of such a view imports the "
+            f"module and runs the function. If you trust them, import with --trust-code "
+            f"(trust_code=True), or name their modules in FEATURE_STORE_REQUEST_MODULES."
+        )
 
 
 class ArchiveConflict(WriteRefused):
@@ -103,6 +132,16 @@ class GroupHeld(WriteRefused):
         super().__init__(
             f"The rows of '{group}' stay as they are, for a legal hold is on it ({reason}). Lift "
             f"the hold, or import with on_conflict='keep'."
+        )
+
+
+class BackupRefused(WriteRefused):
+    """A backup would be none of this store, or would push good ones out."""
+
+    def __init__(self, target: str, why: str, hint: str) -> None:
+        super().__init__(
+            f"No backup was made in '{target}': {why}. {hint.rstrip('.')}. Nothing was written or "
+            f"removed."
         )
 
 

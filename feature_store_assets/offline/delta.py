@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
-from feature_store_assets.errors import BreakingChange, SchemaMismatch
-from feature_store_assets.offline.history import added_by
+from feature_store_assets.declaration.slots import is_empty
+from feature_store_assets.offline.evolution import evolve
+from feature_store_assets.offline.history import SAME_ROWS, added_with, changed
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
-from feature_store_assets.offline.reading import DataFile, gather, partitions_of, scan
-from feature_store_assets.offline.schema import CREATED, TableSchema, declared_type
+from feature_store_assets.offline.reading import DataFile, gather, partitions_of, portions, scan
+from feature_store_assets.offline.schema import CREATED, TableSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -91,6 +91,12 @@ class OfflineTable:
         return list(self._declared.features)
 
     @property
+    def slots(self) -> list[str]:
+        """The feature in each slot of an online row; no name where it was dropped."""
+        slots = self._declared.slots or self._declared.feature_names
+        return ["" if is_empty(slot) else slot for slot in slots]
+
+    @property
     def columns(self) -> dict[str, str]:
         """Every column but the partition, name -> declared type."""
         keys = {name: kind or "string" for name, kind in self.schema.keys}
@@ -110,23 +116,7 @@ class OfflineTable:
         BreakingChange
             A stored column has another type, or a stored feature is no longer declared.
         """
-        if not self.exists:
-            schema = self._declared.with_key_types(incoming or pa.schema([]))
-            for name, kind in schema.keys:
-                if kind is None:
-                    raise SchemaMismatch(schema.owner, name, wanted="a key", got=None)
-            self._log.create(schema.arrow)
-        stored = self._log.schema
-        wanted = self._declared.with_key_types(stored).arrow
-        broken = [
-            f"column '{field.name}' is {declared_type(stored.field(field.name).type)} in the table"
-            for field in wanted
-            if field.name in stored.names and stored.field(field.name).type != field.type
-        ]
-        if broken:
-            raise BreakingChange(self.owner, self._number, broken)
-        if set(wanted.names) - set(stored.names):
-            self._log.add_columns(wanted)
+        evolve(self._log, self._declared, self._number, incoming)
         return self.schema
 
     @property
@@ -143,10 +133,6 @@ class OfflineTable:
     def version_at(self, moment: datetime) -> int:
         """Return the version that was newest at an instant, by our own record of commits."""
         return self._log.version_at(moment)
-
-    def version_before(self, age: timedelta) -> int:
-        """Return the version that was newest so long ago."""
-        return self.version_at(datetime.now(UTC) - age)
 
     def files(
         self,
@@ -178,6 +164,18 @@ class OfflineTable:
     def size(self) -> int:
         """Return the bytes that the newest version's files take."""
         return sum(file.bytes for file in self.files())
+
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        """Return the newest version, and the last after `since` that changed each partition."""
+        newest = self.version()
+        return newest, changed(self.path, since, newest)
+
+    def portions(self, partitions: Sequence[str]) -> Iterator[list[str]]:
+        """Cut partitions into portions that fit into memory, in their order."""
+        rows = dict.fromkeys(partitions, 0)
+        for file in self.files(partitions=partitions):
+            rows[file.partition] += file.rows
+        return portions(rows)
 
     # Reading
 
@@ -431,14 +429,8 @@ class OfflineTable:
 
     def left_by(self, metadata: Mapping[str, str]) -> set[str]:
         """Return the partitions that hold just what commits with such metadata wrote."""
-        table = self._log.open()
-        wrote = set[str]()
-        for entry in [] if table is None else table.history():
-            if metadata.items() <= entry.items():
-                wrote |= {str(path) for path in added_by(self.path, entry["version"])}
-        if not wrote:
-            return set()
-        files = self.files()
+        wrote = set(map(str, added_with(self.path, metadata)))
+        files = self.files() if wrote else []
         others = {file.partition for file in files if file.path not in wrote}
         return {file.partition for file in files} - others
 
@@ -496,4 +488,4 @@ class OfflineTable:
         def prepare(version: int) -> pa.Table:
             return self.rows(version=version, partitions=partitions, columns=list(self.columns))
 
-        return self._log.commit(prepare, mode="overwrite", partitions=partitions, order=self._order)
+        return self.rewrite(prepare, partitions, metadata={SAME_ROWS: "true"})

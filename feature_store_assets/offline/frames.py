@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from feature_store_assets.errors import DataError
+from feature_store_assets.offline.temporal import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,17 +148,21 @@ class FeatureTable:
         return self._table
 
     def to_polars(self) -> pl.DataFrame:
-        import polars as pl
+        """Return a Polars frame.
 
-        frame = pl.from_arrow(_without_offsets(self.to_arrow()))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        Timestamps and dates outside the years 1 to 9999 become the nearest ones within, for Polars
+        cannot hand others to Python. `to_arrow` gives them as they are stored.
+        """
+        return polars_frame(shown(self.to_arrow()))
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a pandas frame; integers with nulls stay integers (`Int64`)."""
+        """Return a pandas frame; integers with nulls stay integers (`Int64`).
+
+        Timestamps and dates outside the years 1 to 9999 become the nearest ones within.
+        """
         import pandas as pd
 
-        table = self.to_arrow()
+        table = shown(self.to_arrow())
         nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
         holes = {
             name: kind
@@ -168,6 +173,15 @@ class FeatureTable:
         for name, kind in holes.items():
             frame[name] = table[name].to_pandas(types_mapper={kind: nullable[kind]}.get)
         return frame[self.columns]
+
+
+def polars_frame(table: pa.Table) -> pl.DataFrame:
+    """Return a table as a Polars frame, each value as it is."""
+    import polars as pl
+
+    frame = pl.from_arrow(_without_offsets(table))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def _without_offsets(table: pa.Table) -> pa.Table:

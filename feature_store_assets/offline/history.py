@@ -14,8 +14,11 @@ from urllib.parse import unquote
 from feature_store_assets.offline.schema import PARTITION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+# Commits that carry it left every row as it was.
+SAME_ROWS = "feature_store.same_rows"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,16 @@ def added_by(table: Path, version: int) -> list[Path]:
     return [_path(table, each["add"]) for each in actions if "add" in each]
 
 
+def added_with(table: Path, metadata: Mapping[str, str]) -> list[Path]:
+    """Return the files that commits with such metadata added."""
+    found = []
+    for entry in sorted((table / "_delta_log").glob("*.json")):
+        actions = list(_actions(entry))
+        if any(metadata.items() <= each.get("commitInfo", {}).items() for each in actions):
+            found += [_path(table, each["add"]) for each in actions if "add" in each]
+    return found
+
+
 def history(table: Path) -> History:
     """Return what became of every file, as of the newest commit."""
     partitions: dict[Path, str] = {}
@@ -60,6 +73,31 @@ def history(table: Path) -> History:
                 path = _path(table, removed)
                 gone[path] = Superseded(path, partitions.get(path, ""), int(entry.stem))
     return History(frozenset(partitions.keys() | gone.keys()), tuple(gone.values()))
+
+
+def changed(table: Path, since: int, until: int) -> dict[str, int]:
+    """Return the last version in (since, until] that changed each partition's rows.
+
+    Commits that only moved rows to other files count for nothing.
+    """
+    found: dict[str, int] = {}
+    for version in range(since + 1, until + 1):
+        actions = list(_actions(entry_of(table, version)))
+        if any(SAME_ROWS in each.get("commitInfo", ()) for each in actions):
+            continue
+        for each in actions:
+            if named := each.get("add") or each.get("remove"):
+                found[_partition(named)] = version
+    return found
+
+
+def _partition(action: dict[str, Any]) -> str:
+    """Return the partition of a file: other writers leave it out where they remove one."""
+    values = action.get("partitionValues")
+    if values is not None:
+        return values.get(PARTITION) or ""
+    folder = unquote(action["path"]).partition("/")[0]
+    return unquote(folder.removeprefix(f"{PARTITION}="))
 
 
 def _actions(entry: Path) -> Iterator[dict[str, Any]]:

@@ -17,15 +17,17 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
 from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.history import added_by, entry_of, history
-from feature_store_assets.offline.reading import DataFile
+from feature_store_assets.offline.reading import DataFile, times_in
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    import polars as pl
     from deltalake import DeltaTable
 
     Removed = Callable[[int], Collection[str]]
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 # A file that no commit named by then is one that no commit will name.
 _LONGEST_RUN = timedelta(days=7)
-# The log's statistics cut timestamps to milliseconds.
-_STATISTIC_STEP = timedelta(milliseconds=1)
+# The log's statistics cut timestamps to milliseconds; in microseconds.
+_STATISTIC_STEP = 1_000
 _COMMIT, _COMMITTED_AT = "feature_store.commit", "feature_store.committed_at"
 _MOVE = "Set FEATURE_STORE_STORAGE_PATH to a plain folder that you may write to."
 _APPENDS = "feature_store.appends"
@@ -195,23 +197,26 @@ class DeltaLog:
 
         added: Any = table.get_add_actions(flatten=True)
         actions = pl.DataFrame(added)
-        low, high = f"min.{self._timestamp}", f"max.{self._timestamp}"
-        for name in (low, high):
-            if name not in actions.columns:
-                actions = actions.with_columns(pl.lit(None).alias(name))
         partition = f"partition.{PARTITION}"
-        chosen = actions.select("path", partition, "num_records", "size_bytes", low, high)
+        chosen = actions.select(
+            "path",
+            partition,
+            "num_records",
+            "size_bytes",
+            _bound(actions, f"min.{self._timestamp}"),
+            _bound(actions, f"max.{self._timestamp}", _STATISTIC_STEP),
+        )
         return [
-            DataFile(
-                str(self.path / unquote(path)),
-                key,
-                rows,
-                size,
-                first,
-                None if last is None else last + _STATISTIC_STEP,
-            )
+            self._dated(DataFile(str(self.path / unquote(path)), key, rows, size, first, last))
             for path, key, rows, size, first, last in chosen.sort(partition, "path").iter_rows()
         ]
+
+    def _dated(self, file: DataFile) -> DataFile:
+        """Fill in times that the log does not tell: it cannot write years of five digits."""
+        if self._timestamp is None or not file.rows or (file.first and file.last):
+            return file
+        first, last = times_in(Path(file.path), self._timestamp)
+        return replace(file, first=file.first or first, last=file.last or last)
 
     # Change
 
@@ -268,6 +273,7 @@ class DeltaLog:
         partitions: Sequence[str] | None = None,
         order: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
+        columns: pa.Schema | None = None,
     ) -> Commit:
         """Write rows in one atomic commit.
 
@@ -284,6 +290,8 @@ class DeltaLog:
             Columns to sort by within a partition.
         metadata
             Kept with the commit: run, partition.
+        columns
+            What the table has from then on; by default what it had.
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 
@@ -307,8 +315,9 @@ class DeltaLog:
                 noted = {**(metadata or {}), _COMMIT: name, _COMMITTED_AT: now.isoformat()}
                 write_deltalake(
                     table,
-                    _ordered(rows, _arrow_schema(table), order),
+                    _ordered(rows, columns or _arrow_schema(table), order),
                     mode=mode,
+                    schema_mode=None if columns is None else "overwrite",
                     predicate=None if partitions is None else _among(partitions),
                     writer_properties=codec,
                     commit_properties=CommitProperties(
@@ -442,6 +451,17 @@ def _ordered(rows: pa.Table, stored: pa.Schema, order: Sequence[str]) -> pa.Tabl
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
     keys: list[Any] = [(name, "ascending") for name in (PARTITION, *order)]
     return rows.select(stored.names).sort_by(keys)
+
+
+def _bound(actions: pl.DataFrame, name: str, step: int = 0) -> pl.Expr:
+    """Return a statistic of instants, so many microseconds later, as Python can hold it."""
+    import polars as pl
+
+    kind = actions.schema.get(name)
+    if not isinstance(kind, pl.Datetime):
+        return pl.lit(None).alias(name)
+    number = pl.col(name).cast(pl.Int64) + step
+    return number.clip(FIRST_MICRO, LAST_MICRO).cast(kind).alias(name)
 
 
 def _among(partitions: Sequence[str]) -> str:

@@ -23,11 +23,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from feature_store_assets.declaration.instants import earlier
 from feature_store_assets.errors import NaiveTimestamps, SpineError, suggestion
-from feature_store_assets.offline.frames import FeatureTable, ParquetTable
+from feature_store_assets.offline.frames import ParquetTable, polars_frame
 from feature_store_assets.offline.gathering import Held, Spilled, width
 from feature_store_assets.offline.reading import gathered
 from feature_store_assets.offline.schema import CREATED, UTC_MICROSECONDS, typed_keys
+from feature_store_assets.offline.temporal import refuse_outside
 from feature_store_assets.offline.winners import NONE, TIME, History, winners
 from feature_store_assets.progress import progress
 
@@ -220,7 +222,7 @@ class Join:
         first, last = questions[TIME].min(), questions[TIME].max()
         assert first is None or isinstance(first, datetime)
         assert last is None or isinstance(last, datetime)
-        start = None if lookup.ttl is None or first is None else first - lookup.ttl
+        start = None if lookup.ttl is None or first is None else earlier(first, lookup.ttl)
         files = table.files(version=lookup.version, start=start, end=last)
         columns = table.columns
         history = History(
@@ -280,18 +282,25 @@ def _check_columns(spine: Spine, lookups: Sequence[Lookup], timestamp: str) -> N
 
 
 def spine_times(spine: Spine, timestamp: str) -> pa.ChunkedArray[Any]:
-    """Return the times of a spine, in microseconds and UTC."""
+    """Return the times of a spine, in microseconds and UTC.
+
+    Raises
+    ------
+    SpineError, NaiveTimestamps, OutsideCalendar
+    """
     kind = spine.schema.field(timestamp).type
     if pa.types.is_timestamp(kind) and kind.tz is None:
         raise NaiveTimestamps("the spine", timestamp)
     if not pa.types.is_timestamp(kind):
         raise SpineError(f"'{timestamp}' of the spine is {kind}, not a timestamp with a time zone.")
     # Sub-microseconds are cut down, never up: nothing later than the moment becomes visible.
-    return spine.select([timestamp])[timestamp].cast(UTC_MICROSECONDS, safe=False)
+    times = spine.select([timestamp])[timestamp]
+    refuse_outside(times, owner="the spine", name=timestamp)
+    return times.cast(UTC_MICROSECONDS, safe=False)
 
 
 def _questions(spine: Spine, moments: pa.ChunkedArray[Any], table: OfflineTable) -> pl.DataFrame:
     """Return keys, typed as the table has them, and the moment of each spine row."""
     keys = spine.select([name for name in table.keys if name in spine.schema.names])
     typed = typed_keys(keys, table.schema, "spine").append_column(TIME, moments)
-    return FeatureTable(typed).to_polars()
+    return polars_frame(typed)

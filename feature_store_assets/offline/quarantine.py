@@ -40,7 +40,7 @@ class Rejected:
     path: Path
 
     def read(self) -> pl.DataFrame:
-        """Read the rows, with their `partition` and `reasons`."""
+        """Read the rows as they are, with their `partition` and `reasons`."""
         import polars as pl
 
         return pl.read_parquet(self.path)

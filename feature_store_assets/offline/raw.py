@@ -51,9 +51,8 @@ class RawTable:
         self, rows: pa.Table, partitions: Sequence[str], *, metadata: Mapping[str, str]
     ) -> Commit:
         """Replace whole partitions in one commit; `rows` carry their `partition`."""
-        if not self._log.exists:
-            self._log.create(pa.schema([self._stored(field) for field in rows.schema]))
-        stored = self._log.schema
+        new = not self._log.exists
+        stored = pa.schema(map(self._stored, rows.schema)) if new else self._log.schema
         for name in rows.column_names:
             if name not in stored.names:
                 got = str(rows.schema.field(name).type)
@@ -69,6 +68,8 @@ class RawTable:
                 )
             )
         typed = pa.Table.from_arrays(columns, schema=stored)
+        if new:
+            self._log.create(stored)
         return self._log.commit(
             lambda _: typed, mode="overwrite", partitions=partitions, metadata=metadata
         )

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from feature_store_assets.declaration.instants import instant
 from feature_store_assets.declaration.types import polars_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     import numpy.typing as npt
     import polars as pl
@@ -50,6 +52,31 @@ class DataFile:
         before = end is not None and self.first is not None and self.first > end
         after = start is not None and self.last is not None and self.last < start
         return not (before or after)
+
+
+def times_in(path: Path, column: str) -> tuple[datetime | None, datetime | None]:
+    """Return the first and last instant of a column, by a file's own statistics.
+
+    One that Python does not have becomes the nearest that it has; None where nothing is told.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        footer = pq.read_metadata(path)
+    except FileNotFoundError:
+        return None, None
+    lows: list[Any] = []
+    highs: list[Any] = []
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for at in range(group.num_columns):
+            chunk = group.column(at)
+            if chunk.path_in_schema == column and chunk.statistics is not None:
+                lows.append(chunk.statistics.min_raw)
+                highs.append(chunk.statistics.max_raw)
+    if len(lows) != footer.num_row_groups or None in (*lows, *highs):
+        return None, None
+    return instant(min(lows)), instant(max(highs))
 
 
 def scan(

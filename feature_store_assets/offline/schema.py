@@ -7,6 +7,7 @@ a whitelist of casts that lose nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from feature_store_assets.errors import (
     SpineError,
     suggestion,
 )
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.offline.frames import polars_frame
+from feature_store_assets.offline.temporal import refuse_outside
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from feature_store_assets.declaration.group import FeatureGroup
@@ -66,6 +68,7 @@ class TableSchema:
     created: str | None = None
     timezone: str | None = None
     pii: frozenset[str] = frozenset()
+    slots: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, group: FeatureGroup) -> TableSchema:
@@ -79,6 +82,7 @@ class TableSchema:
             group.created,
             group.timezone,
             frozenset(feature.name for feature in group.features if feature.pii),
+            group.slots,
         )
 
     @property
@@ -144,8 +148,15 @@ def lossless(
     owner: str,
     name: str,
     timezone: str | None,
+    masked: bool = False,
+    beside: Mapping[str, pa.ChunkedArray[Any]] | None = None,
 ) -> pa.ChunkedArray[Any]:
     """Cast a column to a declared type, or refuse.
+
+    Parameters
+    ----------
+    masked, beside
+        Whether an error must not show values, and the keys that it shows beside them, masked.
 
     Raises
     ------
@@ -153,24 +164,38 @@ def lossless(
         The type is not on the whitelist, or nanoseconds would be cut.
     NaiveTimestamps
         A timestamp has no zone and the group declares none.
+    OutsideCalendar
+        A timestamp or date lies outside the years 1 to 9999.
     """
     got = column.type
+    inside = partial(refuse_outside, owner=owner, name=name, masked=masked, beside=beside)
+    inside(column)
     shown = _NAMES.get(wanted, str(wanted))
     if pa.types.is_timestamp(wanted) and pa.types.is_timestamp(got) and got.tz is None:
         if timezone is None:
             raise NaiveTimestamps(owner, name)
+        # In microseconds first: near the last nanoseconds the zone's hours would wrap around.
+        column = _cast(column, pa.timestamp("us"), owner=owner, name=name)
         column = pa.chunked_array([pc.assume_timezone(column, timezone)])
         got = column.type
+        inside(column)  # the zone may have moved the first and the last hours out
     if got == wanted:
         return column
     if not _is_lossless(got, wanted):
         hint = "Cast it where it is computed." if got != pa.null() else ""
         raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint)
+    return _cast(column, wanted, owner=owner, name=name)
+
+
+def _cast(
+    column: pa.ChunkedArray[Any], wanted: Any, *, owner: str, name: str
+) -> pa.ChunkedArray[Any]:
     try:
         return column.cast(wanted)
     except pa.ArrowInvalid:
         hint = "Its values do not fit: round them to microseconds where they are computed."
-        raise SchemaMismatch(owner, name, wanted=shown, got=str(got), hint=hint) from None
+        shown = _NAMES.get(wanted, str(wanted))
+        raise SchemaMismatch(owner, name, wanted=shown, got=str(column.type), hint=hint) from None
 
 
 def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Table:
@@ -191,7 +216,7 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
 
     Raises
     ------
-    SchemaMismatch, NaiveTimestamps, NullKeys, DuplicateRows
+    SchemaMismatch, NaiveTimestamps, OutsideCalendar, NullKeys, DuplicateRows
     """
     for name, given_type in schema.keys:
         if given_type is None:
@@ -206,6 +231,8 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
             near = f"Declared are: {', '.join(sorted(known - {PARTITION}))}."
             raise SchemaMismatch(schema.owner, name, wanted=None, got=str(kind), hint=near)
     columns: list[pa.ChunkedArray[Any]] = []
+    masked = {*schema.key_names, *schema.pii}
+    beside = {name: data[name] for name in schema.key_names if name in data.column_names}
     names = [name for name in wanted.names if name != PARTITION]
     for name in names:
         kind = wanted.field(name).type
@@ -213,7 +240,13 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
         if given in data.column_names:
             columns.append(
                 lossless(
-                    data[given], kind, owner=schema.owner, name=given, timezone=schema.timezone
+                    data[given],
+                    kind,
+                    owner=schema.owner,
+                    name=given,
+                    timezone=schema.timezone,
+                    masked=given in masked,
+                    beside=beside,
                 )
             )
         elif name == CREATED and schema.created is None:
@@ -234,6 +267,8 @@ def typed_keys(data: pa.Table, schema: TableSchema, what: str) -> pa.Table:
     ------
     SpineError
         A key is missing or of a type that does not compare; `what` names the frame.
+    OutsideCalendar
+        A key is a timestamp or date outside the years 1 to 9999.
     """
     columns: dict[str, Any] = {}
     for name, kind in schema.keys:
@@ -245,7 +280,12 @@ def typed_keys(data: pa.Table, schema: TableSchema, what: str) -> pa.Table:
             )
         try:
             columns[name] = lossless(
-                data[name], arrow_type(kind), owner=f"the {what}", name=name, timezone=None
+                data[name],
+                arrow_type(kind),
+                owner=f"the {what}",
+                name=name,
+                timezone=None,
+                masked=True,
             )
         except SchemaMismatch:
             raise SpineError(
@@ -278,7 +318,7 @@ def _refuse_duplicates(table: pa.Table, schema: TableSchema) -> None:
     import polars as pl
 
     unique = [*schema.key_names, schema.timestamp, CREATED]
-    frame = FeatureTable(table.select(unique)).to_polars()
+    frame = polars_frame(table.select(unique))
     if frame.n_unique() == frame.height:
         return
     repeated = frame.with_row_index("row").filter(~pl.struct(unique).is_first_distinct())

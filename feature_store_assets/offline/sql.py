@@ -70,6 +70,12 @@ def query(text: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pa.Tab
         # What follows are the values that could not be converted.
         reason = reason.partition(" values: [")[0]
         raise DataError(f"The query cannot be answered: {reason}") from None
+    except pl.exceptions.PanicException as error:
+        # A row that was stored before the calendar was checked, made text or cut into parts.
+        raise DataError(
+            f"The query cannot be answered: Polars gave up ({error}). Filter out timestamps and "
+            f"dates outside the years 1 to 9999."
+        ) from None
     return plain_strings(answer.to_arrow())
 
 

@@ -9,17 +9,19 @@ history is sorted or held, so memory follows the spine, however long the history
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from feature_store_assets.declaration.instants import earlier, instant
 from feature_store_assets.offline.reading import ROW, ahead, windows
 from feature_store_assets.offline.schema import CREATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     import numpy.typing as npt
     import polars as pl
@@ -33,7 +35,6 @@ TIME, CODE, _LATEST = "__time", "__code", "__latest"
 NONE = -1
 _WORD = 63
 _MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONG_AGO = np.iinfo(np.int64).min
 # Runs shorter than this on average are cheaper to sort than to merge one by one.
 _RUN = 500
@@ -137,7 +138,7 @@ def _read(
     event, created = pl.col(history.event), pl.col(CREATED)
     rows = window.scan(history.types, numbered=True)
     # Files that lie wholly within the questions' times need no filter.
-    oldest = None if history.ttl is None else slots.first - history.ttl
+    oldest = None if history.ttl is None else earlier(slots.first, history.ttl)
     if oldest is not None and any(not file.first or file.first < oldest for file in window.files):
         rows = rows.filter(event >= oldest)
     if any(not file.last or file.last > slots.last for file in window.files):
@@ -186,14 +187,16 @@ class _Slots:
 
     @property
     def first(self) -> datetime:
-        return _EPOCH + self._start * _MICROSECOND
+        return instant(self._start)
 
     @property
     def last(self) -> datetime:
-        return _EPOCH + self._end * _MICROSECOND
+        return instant(self._end)
 
     def _pack(self, code: Int64s, time: Int64s) -> Int64s:
-        return (code << self._bits) | (np.maximum(time - self._start, 0) >> self._coarse)
+        # Raised before it is subtracted: a time that was stored may be any number.
+        since = np.maximum(time, self._start) - self._start
+        return (code << self._bits) | (since >> self._coarse)
 
     def offers(self, rows: dict[str, Int64s]) -> list[Offers]:
         """Return which slot first sees each row: the last of each slot, in runs of rising slots.

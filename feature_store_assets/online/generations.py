@@ -16,8 +16,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from feature_store_assets.online import OnlineStore
+from feature_store_assets.online.backlog import Changing, follow, forget
 from feature_store_assets.online.cache import Rows
-from feature_store_assets.online.publish import Published, Source, Wrote, marked, publish
+from feature_store_assets.online.publish import Published, Wrote, marked
 from feature_store_assets.online.row import KeySpace, commit_number, tombstone, version_prefix
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class Rebuildable(Source, Protocol):
+class Rebuildable(Changing, Protocol):
     """A table of which all is published."""
 
     def partitions(self) -> list[str]:
@@ -130,7 +131,7 @@ def rebuild(
     space = KeySpace.of(group, new)
     # What a rebuild that was broken off left there may since have gone from the table.
     partitions = sorted({*table.partitions(), *marked(store, space)})
-    published = publish(table, store, space, partitions, now=now, wrote=wrote)
+    published = follow(table, store, space, partitions, now=now, wrote=wrote)
     store.put([(_pointer(group), tombstone(new))])
     # Others may be further by now; what they switched to no longer ago than this stays.
     [reached] = _numbers(store.look([_pointer(group)]))
@@ -139,11 +140,13 @@ def rebuild(
         group.name, reached, grace,
     )  # fmt: skip
     wait(grace)
-    removed = sum(
-        store.delete(KeySpace.of(group, number).prefix)
+    former = [
+        KeySpace.of(group, number)
         for number in {new - 1, *_generations(store, group)}
         if number < reached
-    )
+    ]
+    removed = sum(store.delete(space.prefix) for space in former)
+    forget(store, former)
     return Rebuilt(reached, published, removed)
 
 

@@ -36,7 +36,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from feature_store_assets.errors import VersionExpired, WriteConflict
 from feature_store_assets.online import OnlineStore
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
 
 _DEAD = 24 * 3600.0  # seconds after which a publisher that left its mark is taken for killed
+_SLOW = 3600.0  # seconds within which a publisher, once it has left its mark, has put its rows
 _ROUNDS = 50
 _TOLD = 20_000  # rows put between two calls of `wrote`
 
@@ -84,8 +85,8 @@ class Source(Protocol):
         ...
 
     @property
-    def features(self) -> Sequence[tuple[str, str]]:
-        """Names and type names of the features, in the table's column order."""
+    def slots(self) -> Sequence[str]:
+        """The feature in each slot of an online row; no name where it was dropped."""
         ...
 
     def version(self) -> int:
@@ -139,6 +140,8 @@ class Published:
     swept
         Whether all online keys had to be compared, because a version published before can no
         longer be read.
+    partitions
+        What was published.
     """
 
     written: int
@@ -148,6 +151,25 @@ class Published:
     held_back: int
     version: int
     swept: bool
+    partitions: tuple[str, ...]
+
+    @classmethod
+    def nothing(cls, version: int) -> Self:
+        """Return what a publish of no partitions did."""
+        return cls(0, 0, 0, 0, 0, version, swept=False, partitions=())
+
+    def __add__(self, later: Self) -> Self:
+        """Sum up what two publishes of one group did."""
+        return type(self)(
+            self.written + later.written,
+            self.older + later.older,
+            self.taken_back + later.taken_back,
+            self.tombstones + later.tombstones,
+            self.held_back + later.held_back,
+            later.version,
+            swept=self.swept or later.swept,
+            partitions=(*self.partitions, *later.partitions),
+        )
 
 
 class _Mark(NamedTuple):
@@ -169,6 +191,40 @@ class _Mark(NamedTuple):
 def marked(store: OnlineStore, space: KeySpace) -> set[str]:
     """The partitions of which rows may stand online."""
     return {_Mark.parse(field).partition for field in store.marks(space.prefix)}
+
+
+class Marks(NamedTuple):
+    """What the marks of a generation say.
+
+    Attributes
+    ----------
+    published
+        The partitions of which rows may stand online, each with the version published last; -1
+        where no publish has ended.
+    unsettled
+        Partitions that a publisher has begun and not ended. It may have been killed after it
+        brought back a row that a later publish had taken back.
+    """
+
+    published: dict[str, int]
+    unsettled: set[str]
+
+
+def read_marks(store: OnlineStore, space: KeySpace) -> Marks:
+    """Return what the marks of a generation say."""
+    published: dict[str, int] = {}
+    ended: dict[str, float] = {}
+    begun: dict[str, float] = {}
+    for field, moment in store.marks(space.prefix).items():
+        mark = _Mark.parse(field)
+        is_done = mark.state == "published"
+        moments = ended if is_done else begun
+        moments[mark.partition] = max(moment, moments.get(mark.partition, 0.0))
+        version = mark.version if is_done else -1
+        published[mark.partition] = max(version, published.get(mark.partition, -1))
+    # A publish that ended long after has settled what any publisher did that began before.
+    unsettled = {key for key, at in begun.items() if ended.get(key, 0.0) < at + _SLOW}
+    return Marks(published, unsettled)
 
 
 def publish(
@@ -258,6 +314,7 @@ class _Publisher:
             held_back=rows.filter(pl.col(source.timestamp) > self._now).height,
             version=version,
             swept=self._sweeping,
+            partitions=tuple(partitions),
         )
 
     def _put(self, rows: Sequence[tuple[bytes, bytes]]) -> int:
@@ -425,6 +482,6 @@ class _Publisher:
             keys=source.keys,
             timestamp=source.timestamp,
             created=source.created,
-            features=[name for name, _ in source.features],
+            features=source.slots,
             commit=version,
         )

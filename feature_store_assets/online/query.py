@@ -51,7 +51,7 @@ class Part:
     space, keys, key_types
         Where the group's rows are, its join keys in order, and their types where they are known.
     columns
-        The group's columns in stored order: (name, type).
+        Name and type of the feature in each slot of a stored row.
     features
         Stored name -> name in the answer.
     ttl
@@ -68,10 +68,9 @@ class Part:
     @classmethod
     def of(cls, group: FeatureGroup, features: Mapping[str, str], generation: int) -> Self:
         """Return the share of a group, all of whose columns are stored together."""
-        columns = tuple((feature.name, feature.dtype) for feature in group.features)
         entity = group.entity
         space = KeySpace.of(group, generation)
-        return cls(space, entity.join_keys, entity.key_types, columns, features, group.ttl)
+        return cls(space, entity.join_keys, entity.key_types, group.fields, features, group.ttl)
 
 
 class _Asking(NamedTuple):

@@ -22,7 +22,7 @@ import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from hashlib import blake2b
 from itertools import chain, pairwise, repeat
 from numbers import Integral
@@ -32,6 +32,9 @@ from uuid import UUID
 
 import msgspec
 
+from feature_store_assets.declaration.instants import day, days, utc
+from feature_store_assets.declaration.instants import instant as instant  # noqa: PLC0414  # its times
+from feature_store_assets.declaration.instants import micros as micros  # noqa: PLC0414
 from feature_store_assets.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,9 +46,6 @@ if TYPE_CHECKING:
 
 HEAD = 26
 SIGN = 1 << 63
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_DAY = date(1970, 1, 1)
-_MICROSECOND = timedelta(microseconds=1)
 # LMDB takes keys of 511 bytes: longer parts are hashed. The same bound in every group, or the
 # groups of one entity would not share their slot.
 _LONGEST = 128
@@ -76,9 +76,9 @@ def _typed(value: Any) -> str:
     elif isinstance(value, datetime):
         if value.tzinfo is None:
             raise DataError("An entity key is a timestamp without a time zone. Make it UTC.")
-        text, mark = str(micros(value)), "t"
+        text, mark = str(micros(utc(value, "An entity key"))), "t"
     elif isinstance(value, date):
-        text, mark = str((value - _FIRST_DAY).days), "d"
+        text, mark = str(days(value)), "d"
     elif isinstance(value, (str, UUID)):
         text, mark = _escaped(str(value)), "s"
     elif isinstance(value, Integral):
@@ -154,11 +154,6 @@ class KeySpace:
         return [start + (part if len(part) <= _LONGEST else _hashed(part)) + b"}" for part in raw]
 
 
-def micros(instant: datetime) -> int:
-    """Whole microseconds since 1970, exact."""
-    return (instant - _EPOCH) // _MICROSECOND
-
-
 def sortable(number: int) -> bytes:
     """Eight bytes that compare as the numbers do.
 
@@ -185,25 +180,23 @@ def event_micros(value: bytes) -> int:
     return int.from_bytes(value[:8], "big") - SIGN
 
 
-def instant(number: int) -> datetime:
-    """The instant so many microseconds after 1970, UTC."""
-    return _EPOCH + timedelta(microseconds=number)
-
-
 Decoder = Callable[[bytes], list[Any]]
 
 
 def _temporal(type_name: str) -> Callable[[Any], Any] | None:
-    """What turns a stored number back into its date or timestamp; None where nothing has to."""
+    """What turns a stored number back into its date or timestamp; None where nothing has to.
+
+    One that Python does not have becomes the nearest that it has.
+    """
     if type_name.startswith("list<"):
         inner = _temporal(type_name[5:-1])
         if inner is None:
             return None
         return lambda items: [None if item is None else inner(item) for item in items]
     if type_name == "date32":
-        return lambda days: _FIRST_DAY + timedelta(days=days)
+        return day
     if type_name.startswith("timestamp"):
-        return lambda number: _EPOCH + timedelta(microseconds=number)
+        return instant
     return None
 
 
@@ -386,13 +379,14 @@ def encode_table(
         Key columns, `timestamp`, `created` (both without nulls) and `features`; more columns are
         left alone.
     features
-        The features in the table's column order: the order in which a `RowCodec` reads them.
+        The feature in each slot, as a `RowCodec` reads them; no name where the slot is empty.
     commit
         The table version that the rows were read at.
     """
     names = encode_keys(space, table, keys)
     heads = _heads(table, timestamp, created, commit, len(features))
     pack = msgspec.msgpack.Encoder().encode
-    columns = [_column(table, name) for name in features]
+    empty = repeat(None, table.num_rows)
+    columns = [_column(table, name) if name else empty for name in features]
     rows = zip(*columns, strict=True) if columns else repeat((), table.num_rows)
     return [(name, head + pack(row)) for name, head, row in zip(names, heads, rows, strict=True)]

@@ -53,6 +53,11 @@ class ImportConfig(dg.Config):
         default=Conflict.refuse,
         description="Where partitions hold rows already: refuse all, keep these, or replace them.",
     )
+    trust_code: bool = Field(
+        default=False,
+        description="Let reads run the functions that the archive's views name, even if this store "
+        "does not know them.",
+    )
 
 
 def export_job(open_store: OpenStore) -> dg.JobDefinition:
@@ -104,6 +109,7 @@ def import_job(open_store: OpenStore) -> dg.JobDefinition:
             done = store.import_archive(
                 Path(config.source),
                 on_conflict=_WAYS[config.on_conflict],
+                trust_code=config.trust_code,
                 told=context.log.info,
             )
             for note in done.notes:

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.backups import Place
+from feature_store_assets.upkeep.place import Place
 
 OpenStore = Callable[[], FeatureStore]
 
@@ -38,6 +38,8 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
             done = store.backup(target, keep=config.keep or None, told=context.log.info)
         for file in done.lost:
             context.log.warning(f"The store itself is damaged: {file}.")
+        for file in done.mended:
+            context.log.warning(f"It was damaged at the target and is copied again: {file}.")
         context.log.info(
             f"Backup {done.id}: {done.files} files of {done.bytes} bytes, {done.copied} of them "
             f"new, {done.bytes_copied} bytes."
@@ -47,6 +49,7 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
             "created_at": dg.MetadataValue.timestamp(done.created_at),
             "removed": list(done.removed),
             "lost": list(done.lost),
+            "mended": list(done.mended),
             "target": Place(target).shown,
         }
         return dg.Output(done.id, metadata=told)

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import yaml
 
-from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.config import FeatureStoreConfig, foreign_owner
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DeclarationError
@@ -171,6 +171,7 @@ def from_workspace(path: Path) -> tuple[str | None, Path | None]:
             f"There is no {path} here. Go to the project's folder, or name the definitions with "
             f"--module or --file."
         )
+    _refuse_foreign(path)
     for entry in yaml.safe_load(path.read_text()).get("load_from", []):
         for kind, given in entry.items():
             if kind == "python_module":
@@ -181,7 +182,21 @@ def from_workspace(path: Path) -> tuple[str | None, Path | None]:
     raise DeclarationError(f"{path} names no python_module and no python_file.")
 
 
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that names or holds code, if it or its folder belongs to somebody else."""
+    for each in (path, path.resolve().parent):
+        if path.exists() and (whose := foreign_owner(each)):
+            raise DeclarationError(
+                f"No code of {path} was run. Look at {each}: {whose}. Copy the project to a folder "
+                f"of yours, or change its owner with chown."
+            )
+
+
 def _from_module(name: str) -> ModuleType:
+    # Only the top is looked for here: looking further down would import it.
+    top = importlib.util.find_spec(name.partition(".")[0]) if name else None
+    if top is not None and top.has_location and top.origin is not None:
+        _refuse_foreign(Path(top.origin))
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -195,6 +210,7 @@ def _from_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None or not path.exists():
         raise DeclarationError(f"There is no Python file {path}.")
     module = importlib.util.module_from_spec(spec)
+    _refuse_foreign(path)
     # Modules beside the file are found, as under `dagster dev`.
     sys.path.insert(0, str(path.parent.resolve()))
     spec.loader.exec_module(module)
@@ -202,12 +218,15 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def declarations(definitions: dg.Definitions) -> list[FeatureGroup | FeatureView]:
-    """Return the groups and views that a code location was built from."""
+    """Return the groups and views that a code location was built from.
+
+    Its code was just loaded here, so that the functions of its views are this project's own.
+    """
     found: Any = (definitions.metadata or {}).get(DECLARATIONS)
     value = {"groups": [], "views": []} if found is None else found.value
     return [
         *(FeatureGroup.from_json(each) for each in value["groups"]),
-        *(FeatureView.from_json(each) for each in value["views"]),
+        *(FeatureView.from_json(each).as_trusted() for each in value["views"]),
     ]
 
 

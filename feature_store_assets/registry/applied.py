@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ import sqlalchemy as sa
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.slots import settled
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     BreakingChange,
     DeclarationChanged,
     DeclarationError,
     DependencyCycle,
+    FeatureNeeded,
     FeatureNotFound,
     GroupNotFound,
     ViewNotFound,
@@ -25,12 +27,22 @@ from feature_store_assets.errors import (
 from feature_store_assets.registry.asked import Asked, Chosen
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking, other_than_added
-from feature_store_assets.registry.database import applied, history
+from feature_store_assets.registry.database import (
+    applied,
+    drift_references,
+    history,
+    stages,
+    statistics,
+)
+from feature_store_assets.registry.functions import admitted as admitted_functions
+from feature_store_assets.registry.functions import own, trust
 from feature_store_assets.registry.search import index
+from feature_store_assets.registry.stages import Standing, declared_feature, droppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from feature_store_assets.declaration.request import RequestFeature
     from feature_store_assets.registry.database import Database
 
 Declared = FeatureGroup | FeatureView
@@ -68,10 +80,13 @@ class Applied:
     ----------
     database
         The registry's database.
+    modules
+        Modules whose functions may run, wherever the views that name them come from.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, modules: Collection[str] = ()) -> None:
         self._database = database
+        self._modules = modules
 
     def apply(
         self,
@@ -107,6 +122,7 @@ class Applied:
                     prepare(each)
             for each, change in new:
                 _record(connection, each, change.action, changed_by)
+            trust(connection, own(declarations), reason="apply", actor=changed_by)
         return [change for _, change in checked]
 
     def extend(
@@ -121,7 +137,7 @@ class Applied:
         with self._database.write() as connection:
             row = _find(connection, _GROUP, name, None)
             old = None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
-            new = _successor(row, change(old))
+            new = _successor(connection, row, change(old), ())
             if old != new:
                 prepare(new)
                 _record(connection, new, "added" if old is None else "changed", changed_by)
@@ -185,7 +201,7 @@ class Applied:
         for name in wanted:
             if name not in known:
                 raise FeatureNotFound(name, owner, known)
-        computed = tuple(each for each in computed if each.name in wanted)
+        computed = self._admitted([each for each in computed if each.name in wanted])
         inputs = {name for each in computed for name in each.inputs}
         needed = {*wanted, *inputs}
         parts = [
@@ -204,6 +220,13 @@ class Applied:
             view,
             {} if view is None else {name: it for name, it in view.defaults if name in needed},
         )
+
+    def _admitted(self, computed: Sequence[RequestFeature]) -> tuple[RequestFeature, ...]:
+        """Return computed features, those that are trusted with leave to run."""
+        if all(each.trusted for each in computed):
+            return tuple(computed)
+        with self._database.read() as connection:
+            return admitted_functions(connection, computed, self._modules)
 
     def _chosen(self, what: FeatureView | FeatureGroup | Iterable[str]) -> list[Chosen]:
         if isinstance(what, FeatureView):
@@ -243,6 +266,22 @@ class Applied:
     def _feature_ids(self) -> list[str]:
         return [f"{group.name}.{name}" for group in self.groups() for name in group.feature_names]
 
+    def droppable(self, group: FeatureGroup) -> set[str]:
+        """Return the features of an applied group that may be dropped for good."""
+        with self._database.read() as connection:
+            return droppable(connection, group)
+
+    def unmoved(self, name: str) -> Standing:
+        """Return where a group, a feature (`"group.feature"`) or a view stands as declared."""
+        owner, _, feature = name.rpartition(".")
+        if owner:
+            group = self.group(owner)
+            return declared_feature(group, group.feature(feature).name)
+        if found := self.find(name):
+            return Standing("group", name, found.version, "active")
+        self.resolve(name)  # says what there is
+        return Standing("view", name, 1, "active")
+
     def check_unchanged(self, group: FeatureGroup) -> None:
         """Refuse to go on if another definition was applied; added features do no harm.
 
@@ -279,7 +318,7 @@ def admitted(
         old = _find(connection, _GROUP, group.name, group.version)
         _refuse_taken(connection, _VIEW, group.name)
         change = _change(_GROUP, group.name, group.version, old, group.hash)
-        found.append((_successor(old, group), change))
+        found.append((_successor(connection, old, group, views), change))
     if any(change.action != "unchanged" for _, change in found):
         _refuse_cycles(connection, groups)
     for view in views:
@@ -359,14 +398,61 @@ def _check_view(
         )
 
 
-def _successor(row: Any | None, group: FeatureGroup) -> FeatureGroup:
-    """Return the group as it follows what is applied, or refuse a breaking change."""
+def _successor(
+    connection: sa.Connection, row: Any | None, group: FeatureGroup, beside: Sequence[FeatureView]
+) -> FeatureGroup:
+    """Return the group as it follows what is applied, or refuse a breaking change.
+
+    `beside` are the views that are applied with it: those that are stored need every feature that
+    they name.
+    """
     if row is None:
         return group
     old = FeatureGroup.from_json(json.loads(row["definition"]))
-    if broken := breaking(old, group):
+    if broken := breaking(old, group, droppable(connection, old)):
         raise BreakingChange(group.name, group.version, broken)
+    if dropped := set(old.feature_names).difference(group.feature_names):
+        _refuse_needed(connection, group, dropped, [view.name for view in beside])
     return group.in_order_of(old)
+
+
+def _refuse_needed(
+    connection: sa.Connection,
+    group: FeatureGroup,
+    dropped: set[str],
+    replaced: Collection[str],
+) -> None:
+    """Refuse to drop features that a stored view names, unless the view is replaced."""
+    query = sa.select(applied.c.definition).where(applied.c.kind == _VIEW)
+    for text in connection.execute(query).scalars():
+        view = FeatureView.from_json(json.loads(text))
+        for selection in view.selections:
+            needed = dropped & {stored for stored, _ in selection.features}
+            this = (selection.group, selection.version) == (group.name, group.version)
+            if this and needed and view.name not in replaced:
+                raise FeatureNeeded(f"{group.name}.{min(needed)}", view.name)
+
+
+def _forget_dropped(connection: sa.Connection, group: FeatureGroup) -> None:
+    """Remove what is kept of features that the group has no more: another may take the name."""
+    row = _find(connection, _GROUP, group.name, group.version)
+    old = group if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
+    for name in set(old.feature_names).difference(group.feature_names):
+        for table in (statistics, drift_references):
+            connection.execute(
+                sa.delete(table).where(
+                    table.c.feature_group == group.name,
+                    table.c.group_version == group.version,
+                    table.c.feature == name,
+                )
+            )
+        connection.execute(
+            sa.delete(stages).where(
+                stages.c.kind == "feature",
+                stages.c.name == f"{group.name}.{name}",
+                stages.c.version == group.version,
+            )
+        )
 
 
 def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Change:
@@ -377,6 +463,9 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
 def _record(connection: sa.Connection, declared: Declared, action: str, changed_by: str) -> None:
     kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
     version = declared.version if isinstance(declared, FeatureGroup) else 1
+    if isinstance(declared, FeatureGroup):
+        _forget_dropped(connection, declared)
+        declared = replace(declared, slots=settled(declared.slots))
     content = {
         "kind": kind,
         "name": declared.name,

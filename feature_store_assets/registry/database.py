@@ -221,6 +221,14 @@ floors = sa.Table(
     # Snapshots of older versions come too late: files of theirs may be gone.
     sa.Column("table_version", sa.BigInteger, nullable=False),
 )
+# Functions that request-time features may run here. What comes from elsewhere never fills it.
+functions = sa.Table(
+    "functions",
+    metadata,
+    sa.Column("function", sa.Text, primary_key=True),
+    sa.Column("trusted_by", sa.String(128), nullable=False),
+    sa.Column("trusted_at", Instant, nullable=False),
+)
 
 # What search finds. The words by which are in `search_index`, a table of each database's own kind.
 search_entries = sa.Table(
@@ -242,7 +250,7 @@ search_entries = sa.Table(
 )
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131

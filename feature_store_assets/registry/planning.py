@@ -10,7 +10,7 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.registry.changes import breaking, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.registry.applied import Applied, Declared
@@ -62,7 +62,8 @@ def plan(
         version = declared.version if isinstance(declared, FeatureGroup) else 1
         kind = "group" if isinstance(declared, FeatureGroup) else "view"
         old = applied.find(declared.name, version) if kind == "group" else views.get(declared.name)
-        action, details = _compared(old, declared)
+        free = applied.droppable(old) if isinstance(old, FeatureGroup) else set[str]()
+        action, details = _compared(old, declared, free)
         same = action in {"added", "unchanged"}
         touched = () if same else users.of(kind, declared.name, version)
         found.append(Planned(kind, declared.name, version, action, tuple(details), touched))
@@ -77,13 +78,15 @@ def plan(
     return found
 
 
-def _compared(old: Declared | None, new: Declared) -> tuple[str, list[str]]:
+def _compared(
+    old: Declared | None, new: Declared, droppable: Collection[str]
+) -> tuple[str, list[str]]:
     if old is None:
         return "added", []
     if old.hash == new.hash:
         return "unchanged", []
     if isinstance(old, FeatureGroup) and isinstance(new, FeatureGroup):
-        if broken := breaking(old, new):
+        if broken := breaking(old, new, droppable):
             return "breaking", broken
         return "changed", differences(old, new)
     was, becomes = (each.to_json() for each in (old, new))

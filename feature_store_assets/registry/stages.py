@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
-    from feature_store_assets.registry.applied import Applied
     from feature_store_assets.registry.asked import Asked
     from feature_store_assets.registry.database import Database
 
@@ -139,6 +138,18 @@ class Stages:
         return moved
 
 
+def droppable(connection: sa.Connection, group: FeatureGroup) -> set[str]:
+    """Return the features of a group that may be dropped for good: drafts and retired ones."""
+    query = sa.select(stages).where(stages.c.version == group.version)
+    rows = connection.execute(query).mappings()
+    moved = {(row["kind"], row["name"], row["version"]): Standing(**row) for row in rows}
+    return {
+        name
+        for name in group.feature_names
+        if _effective(group, name, moved).stage in {"draft", "retired"}
+    }
+
+
 @dataclass(frozen=True)
 class Standings:
     """The stages of everything at one time."""
@@ -164,19 +175,8 @@ class Standings:
         return _now(Standing("view", view.name, 1, "active"), self.moved).stage
 
 
-def unmoved(applied: Applied, name: str) -> Standing:
-    """Return where a group, a feature (`"group.feature"`) or a view stands as it is declared."""
-    owner, _, feature = name.rpartition(".")
-    if owner:
-        group = applied.group(owner)
-        return _feature(group, group.feature(feature).name)
-    if found := applied.find(name):
-        return Standing("group", name, found.version, "active")
-    applied.resolve(name)
-    return Standing("view", name, 1, "active")
-
-
-def _feature(group: FeatureGroup, feature: str) -> Standing:
+def declared_feature(group: FeatureGroup, feature: str) -> Standing:
+    """Return where a feature stands as it is declared."""
     draft = dict(group.feature(feature).tags).get("stage") == "draft"
     name = f"{group.name}.{feature}"
     return Standing("feature", name, group.version, "draft" if draft else "active")
@@ -189,7 +189,7 @@ def _now(unmoved: Standing, moved: Mapping[Place, Standing]) -> Standing:
 def _effective(group: FeatureGroup, feature: str, moved: Mapping[Place, Standing]) -> Standing:
     """Return where a feature stands: where its group does, unless that is active."""
     whole = Standing("group", group.name, group.version, "active")
-    return _where(whole, _feature(group, feature), moved)
+    return _where(whole, declared_feature(group, feature), moved)
 
 
 def _where(whole: Standing, own: Standing, moved: Mapping[Place, Standing]) -> Standing:

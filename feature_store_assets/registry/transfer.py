@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
 
-from feature_store_assets.declaration.canonical import canonical, content_hash
+from feature_store_assets.declaration.canonical import canonical, content_hash, group_hash
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
+    CodeNotTrusted,
     DataError,
-    DeclarationError,
     ImportConflict,
-    NotFound,
     suggestion,
 )
+from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.changes import breaking
+from feature_store_assets.registry.foreign import UNSOUND, decoded
+from feature_store_assets.registry.functions import trust, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -42,8 +44,6 @@ Place = tuple[str, str, int]
 
 _FORMAT, _VERSION = "feature-store registry", 1
 _DECLARATIONS, _HISTORY = "declarations", "history"
-_ODD_FLOATS = ("nan", "inf", "-inf")
-_JSON = frozenset({"profile", "features", "owners", "manifest", "tags", "definition"})
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ def import_state(
     parts: Collection[str] | None = None,
     prepare: Callable[[FeatureGroup], object] = lambda _: None,
     imported_by: str = "",
+    modules: Collection[str] = (),
+    trust_code: bool = False,
 ) -> Imported:
     """Bring an exported state into a registry: all of it in one transaction, or nothing.
 
@@ -194,11 +196,15 @@ def import_state(
         Only these of `PARTS`. Pins and snapshots mean nothing beside other tables.
     prepare
         Called for each new or changed group before anything is written: makes its table.
+    modules, trust_code
+        Modules whose functions may run here; whether all functions that the state names may.
 
     Raises
     ------
     DataError
         The state cannot be read, or is not what was exported.
+    CodeNotTrusted
+        Views compute features by functions that this registry does not know.
     ImportConflict
         Naming all that is here otherwise; or what cannot be replaced, as the stored rows of a
         group could not follow.
@@ -209,7 +215,7 @@ def import_state(
     wanted = set(PARTS if parts is None else parts)
     for name in wanted.difference(PARTS):
         raise DataError(f"No part of a state is named '{name}'." + suggestion(name, PARTS))
-    rows = _read(state)
+    rows = read_state(state)
     declared = {_place(row): _declared(row) for row in rows[_DECLARATIONS]}
     with database.write() as connection:
         found = _Found()
@@ -224,6 +230,10 @@ def import_state(
             raise ImportConflict(found.final, final=True)
         replacing = on_conflict == "replace"
         taken = [declared[place] for place in found.declarations(replacing)]
+        foreign = untrusted(connection, taken, modules)
+        if foreign and not trust_code:
+            raise CodeNotTrusted(foreign)
+        trust(connection, foreign, reason="import", actor=imported_by)
         _write_declarations(connection, rows, taken, prepare, imported_by)
         for name, units in found.units(replacing).items():
             _write(connection, _PARTS[name], units)
@@ -234,6 +244,11 @@ def import_state(
         told = {**vars(done), "exported_at": state["exported_at"]}
         append(connection, "import", "registry state", told, imported_by)
     return done
+
+
+def declared_in(state: Mapping[str, Any]) -> list[Declared]:
+    """Return the groups and views of a state; DataError if it is not sound."""
+    return [_declared(row) for row in read_state(state)[_DECLARATIONS]]
 
 
 @dataclass
@@ -263,8 +278,8 @@ class _Found:
 # Reading a state
 
 
-def _read(state: Mapping[str, Any]) -> dict[str, list[Row]]:
-    """Return the rows of a state by part, as the tables take them; refuse what is not sound."""
+def read_state(state: Any) -> dict[str, list[Row]]:
+    """Return the rows of a state by part, as the tables take them; DataError if it is not sound."""
     if not isinstance(state, dict) or state.get("format") != _FORMAT:
         raise DataError("This is not the exported state of a registry.")
     version, schema = state.get("version"), state.get("schema")
@@ -310,8 +325,10 @@ def _sound(part: str, given: Any) -> list[Row]:
         row: Row = {}
         for column in columns:
             try:
-                row[column.name] = _decoded(column, told[column.name])
-            except (TypeError, ValueError):
+                row[column.name] = decoded(column, told[column.name])
+                if column.name == "profile":
+                    Profile.from_json(json.loads(row["profile"]))
+            except UNSOUND:
                 raise DataError(f"{where} has no sound '{column.name}'.") from None
         key = tuple(row[name] for name in keys)
         if keys and key in seen:
@@ -327,14 +344,13 @@ def _declared(row: Row) -> Declared:
         "group": FeatureGroup,
         "view": FeatureView,
     }
-    content = json.loads(row["definition"])
     try:
+        content = json.loads(row["definition"])
         declared: Declared = kinds[row["kind"]].from_json(content)
-        if row["kind"] == "group":
-            content["features"].sort(key=lambda each: each["name"])
-    except (DeclarationError, NotFound, KeyError, TypeError, ValueError, AttributeError) as error:
+        hashed = group_hash(content) if row["kind"] == "group" else content_hash(content)
+    except UNSOUND as error:
         raise DataError(f"The definition of {called} in the state is not sound: {error}") from None
-    if _place_of(declared) != _place(row) or content_hash(content) != row["hash"]:
+    if _place_of(declared) != _place(row) or hashed != row["hash"]:
         raise DataError(f"The definition of {called} in the state is not what its hash says.")
     return declared
 
@@ -360,34 +376,6 @@ def _encoded(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _decoded(column: sa.Column[Any], value: Any) -> Any:
-    """Return a value as its column takes it; TypeError or ValueError if it takes no such."""
-    kind = column.type
-    if value is None and column.nullable:
-        return None
-    if isinstance(kind, tables.Instant):
-        at = datetime.fromisoformat(value)
-        if at.tzinfo is None:
-            raise ValueError
-        return at.astimezone(UTC)
-    if isinstance(kind, sa.Float):
-        if isinstance(value, bool) or (isinstance(value, str) and value not in _ODD_FLOATS):
-            raise TypeError
-        return float(value)
-    if isinstance(kind, sa.Integer):
-        bits = 63 if isinstance(kind, sa.BigInteger) else 31
-        if type(value) is not int or not -(2**bits) <= value < 2**bits:
-            raise TypeError
-        return value
-    longest = kind.length if isinstance(kind, sa.String) else None
-    if not isinstance(value, str) or "\0" in value or len(value) > (longest or len(value)):
-        raise TypeError
-    value.encode()  # half a surrogate pair is no text
-    if column.name in _JSON:
-        json.loads(value)
-    return value
 
 
 # Holding it against what is here

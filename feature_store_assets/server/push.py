@@ -22,7 +22,7 @@ class PushRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    group: str = Field(description="A pushed group; an unknown one comes into being.")
+    group: str = Field(description="A pushed group.")
     rows: list[dict[str, Any]] = Field(
         min_length=1,
         description="Keys, event timestamp and features of each; dates and times are ISO 8601, "
@@ -33,6 +33,11 @@ class PushRequest(BaseModel):
         default="append",
         description="append refuses to change stored facts, upsert writes newer revisions of "
         "them, overwrite replaces all rows.",
+    )
+    new_features: Literal["refuse", "draft"] = Field(
+        default="refuse",
+        description="Whether columns that are not declared are refused, or become draft features; "
+        "with draft an unknown group comes into being.",
     )
     types: dict[str, str] = Field(
         default={},
@@ -79,7 +84,8 @@ def pushing(store: FeatureStore) -> APIRouter:
 
     @router.post("/v1/push", summary="Write rows to a pushed group, offline and online")
     def push(asked: PushRequest) -> PushAnswer:
-        result = store.write_features(_typed(store, asked), asked.group, asked.mode)
+        rows, new = _typed(store, asked), asked.new_features
+        result = store.write_features(rows, asked.group, asked.mode, new_features=new)
         if store.config.enable_monitoring:
             metrics.PUSHED.labels(result.feature_group).inc(result.rows_written)
         return PushAnswer(**asdict(result))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import checked_label
+from feature_store_assets.declaration.instants import utc
 from feature_store_assets.errors import (
     SnapshotDamaged,
     SnapshotNeeded,
@@ -118,7 +119,7 @@ class Snapshots:
         if as_of is None:
             return None
         if isinstance(as_of, datetime):
-            as_of = as_of.astimezone(UTC)
+            as_of = utc(as_of, "as_of")
             if datetime.now(UTC) - as_of > self.time_travel:
                 raise VersionExpired(group.name, as_of, self._nearest(group, as_of))
             return table.version_at(as_of)

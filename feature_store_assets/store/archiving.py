@@ -64,6 +64,7 @@ class Archiving(Declaring, Keeping):
         source: str | Path,
         *,
         on_conflict: OnConflict = "refuse",
+        trust_code: bool = False,
         told: Callable[[str], object] = lambda _: None,
     ) -> Imported:
         """Bring an archive into this store: declarations, all revisions of its rows, statistics.
@@ -78,12 +79,17 @@ class Archiving(Declaring, Keeping):
         on_conflict
             What happens where a partition of the archive holds rows already: `"refuse"` the
             import, `"keep"` these rows, or `"replace"` them.
+        trust_code
+            Whether reads may run the functions by which the archive's views compute features.
+            Without it an archive with functions that this store does not know is refused.
         told
             Hears of each portion that was committed.
 
         Raises
         ------
         ArchiveUnusable, ArchiveConflict, ImportConflict, BreakingChange, GroupHeld
+            Nothing was written.
+        CodeNotTrusted
             Nothing was written.
         """
         importing = _upkeep("importing").Importing(
@@ -99,9 +105,10 @@ class Archiving(Declaring, Keeping):
             self.serving.reach,
             self.review.summary,
             self.serving.forget,
+            self.config.request_modules,
         )
         archive = _upkeep("archive").Archive(source)
-        done: Imported = importing.load(archive, on_conflict, told)
+        done: Imported = importing.load(archive, on_conflict, told, trust_code=trust_code)
         return done
 
 

@@ -9,11 +9,12 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.store.keeping import Keeping
 from feature_store_assets.upkeep.backup import BackedUp, Backup
-from feature_store_assets.upkeep.backups import Listed, list_backups, verify_backup
+from feature_store_assets.upkeep.backups import Listed, list_backups
 from feature_store_assets.upkeep.restore import Restored, restore
+from feature_store_assets.upkeep.target import verify_backup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Backing(Keeping):
@@ -44,7 +45,8 @@ class Backing(Keeping):
         Raises
         ------
         WriteRefused
-            Another backup of this store is under way, or the target holds another store's.
+            Another backup of this store is under way; as `BackupRefused`: the target is not this
+            store's, or the store lost a part that a backup still has. Nothing was removed.
         """
         self.usage.flush()
         return Backup(self.config.root, self.config.online, self._database).run(
@@ -65,6 +67,8 @@ class Backing(Keeping):
     ) -> Listed:
         """Compare every file of a backup, the newest by default, with its digest.
 
+        What is found is noted at the target, and mended by the next backup.
+
         Raises
         ------
         BackupUnusable
@@ -79,6 +83,7 @@ class Backing(Keeping):
         config: FeatureStoreConfig | None = None,
         backup: str | None = None,
         *,
+        trust_code: bool = False,
         told: Callable[[str], object] = lambda _: None,
     ) -> Restored:
         """Make a backup a store again, where nothing is: neither rows nor a registry.
@@ -92,12 +97,16 @@ class Backing(Keeping):
             online store may be of other kinds than the ones that were backed up.
         backup
             Its id; the newest by default.
+        trust_code
+            Whether reads may run the functions by which views compute features. Without it they
+            may once `feature-store apply` has recorded the views again.
         told
             Hears how it goes.
 
         Returns
         -------
-        What was restored, and the groups of which the online rows are to be rebuilt.
+        What was restored, the groups whose online rows are to be rebuilt, and the functions that
+        may not run yet.
 
         Raises
         ------
@@ -106,16 +115,25 @@ class Backing(Keeping):
         """
 
         def follow(
-            made: FeatureStoreConfig, changed: Mapping[tuple[str, int], Sequence[str]]
-        ) -> list[str]:
-            refused = []
+            made: FeatureStoreConfig, groups: Sequence[tuple[str, int]]
+        ) -> tuple[int, list[str]]:
+            published, refused = 0, []
             with cls(made) as store:
-                for (name, version), partitions in changed.items():
+                for name, version in groups:
                     try:
-                        store.publish(store.applied.group(name, version), partitions)
+                        done = store.publish(store.applied.group(name, version), ())
                     except FeatureStoreError as error:
                         told(f"'{name}' could not be published: {error}")
                         refused.append(name)
-            return refused
+                    else:
+                        published += len(done.partitions)
+            return published, refused
 
-        return restore(source, config or FeatureStoreConfig(), backup, follow=follow, told=told)
+        return restore(
+            source,
+            config or FeatureStoreConfig(),
+            backup,
+            follow=follow,
+            trust_code=trust_code,
+            told=told,
+        )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.pushing import FeatureMetadata, FeatureType, pushed_group, register
+from feature_store_assets.pushing import FeatureMetadata, FeatureType, drop, pushed_group, register
 from feature_store_assets.registry.applied import Change, Declared
 from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
-from feature_store_assets.registry.stages import Stage, Standing, unmoved
+from feature_store_assets.registry.stages import Stage, Standing
 from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.tracing import Tracing
@@ -114,7 +114,11 @@ class Declaring(Judging, Tracing):
         return export_state(self._database)
 
     def import_registry(
-        self, state: Mapping[str, Any], *, on_conflict: OnConflict = "refuse"
+        self,
+        state: Mapping[str, Any],
+        *,
+        on_conflict: OnConflict = "refuse",
+        trust_code: bool = False,
     ) -> Imported:
         """Bring a state that was exported into this registry, all of it or nothing.
 
@@ -125,16 +129,27 @@ class Declaring(Judging, Tracing):
         on_conflict
             What happens to things that are here under the same name, but otherwise: `"refuse"` the
             import, `"keep"` what is here, or `"replace"` it.
+        trust_code
+            Whether reads may run the functions by which the state's views compute features.
+            Without it a state with functions that this store does not know is refused.
 
         Raises
         ------
         DataError
             The state is not what was exported.
+        CodeNotTrusted
+            Views name functions that this store does not know; nothing was written.
         ImportConflict
             Naming all that is here otherwise.
         """
         done = import_state(
-            self._database, state, on_conflict, prepare=self._prepare_table, imported_by=user()
+            self._database,
+            state,
+            on_conflict,
+            prepare=self._prepare_table,
+            imported_by=user(),
+            modules=self.config.request_modules,
+            trust_code=trust_code,
         )
         self.serving.forget()
         return done
@@ -180,7 +195,7 @@ class Declaring(Judging, Tracing):
 
     def standing(self, name: str) -> Standing:
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""
-        return self.stages.of(unmoved(self.applied, name))
+        return self.stages.of(self.applied.unmoved(name))
 
     def set_stage(
         self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
@@ -204,7 +219,7 @@ class Declaring(Judging, Tracing):
             No way leads there from where it stands.
         """
         moved = self.stages.move(
-            unmoved(self.applied, name), stage, successor=successor, changed_by=changed_by
+            self.applied.unmoved(name), stage, successor=successor, changed_by=changed_by
         )
         self.serving.forget()
         return moved
@@ -250,6 +265,25 @@ class Declaring(Judging, Tracing):
         )
         self.serving.forget()
         return metadata
+
+    def drop_feature(self, name: str, *, changed_by: str = "") -> FeatureGroup:
+        """Take a draft or retired feature (`"group.feature"`) of a pushed group out for good.
+
+        Its values cannot be read any more, and its name is free for another feature, also of
+        another type. For a computed group take the feature out of the code, then `apply`.
+
+        Returns
+        -------
+        The group as it is applied now.
+
+        Raises
+        ------
+        FeatureNeeded
+            The feature is active, or a view names it.
+        """
+        group = drop(self.applied, name, prepare=self._prepare_table, actor=changed_by)
+        self.serving.forget()
+        return group
 
     def _pushed(self, name: str) -> FeatureGroup:
         return pushed_group(name, self.config.partitioning_columns)

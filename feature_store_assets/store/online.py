@@ -36,7 +36,9 @@ class Online(Opened):
     ) -> Published:
         """Make the online rows of a group follow partitions of its table.
 
-        `told` hears of rows as they are put, every 20,000 of them.
+        Whatever else of the group was committed and is not online yet, because a process was
+        killed or only the table was written, is published in the same call. `told` hears of rows
+        as they are put, every 20,000 of them.
         """
         table = self._existing(group)
         return self.serving.publish(group, table, partitions, now=now, told=told)

@@ -34,7 +34,7 @@ class Opened:
     def __init__(self, config: FeatureStoreConfig | None = None) -> None:
         self.config = config or FeatureStoreConfig()
         self._database = Database(self.config.registry)
-        self.applied = Applied(self._database)
+        self.applied = Applied(self._database, self.config.request_modules)
         self.holds = Holds(self._database)
         self.removals = Removals(self._database)
         self.snapshots = Snapshots(
@@ -46,7 +46,7 @@ class Opened:
         self.tokens = Tokens(self._database)
         self.alerts = Alerts(self._database)
         self.audit = Audit(self._database)
-        self._tables: dict[tuple[str, int], tuple[str, OfflineTable]] = {}
+        self._tables: dict[tuple[str, int], tuple[object, OfflineTable]] = {}
         self.stages = Stages(self._database)
         self.usage = Usage(self._database)
         self.serving = Serving(self.config, self.applied, self.stages, self.usage)
@@ -104,9 +104,9 @@ class Opened:
 
     def table(self, group: FeatureGroup) -> OfflineTable:
         """Return the offline table of a group's version."""
-        key = (group.name, group.version)
+        key, declared = (group.name, group.version), (group.hash, group.slots)
         cached = self._tables.get(key)
-        if cached is not None and cached[0] == group.hash:
+        if cached is not None and cached[0] == declared:
             return cached[1]
         path = self.config.root / "offline" / group.name / f"v{group.version}"
         table = OfflineTable(
@@ -115,7 +115,7 @@ class Opened:
             compression=self.config.compression,
             removed=partial(self._removed, group.name, group.version),
         )
-        self._tables[key] = (group.hash, table)
+        self._tables[key] = (declared, table)
         return table
 
     def _removed(self, name: str, version: int, table_version: int) -> set[str]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.errors import FeatureNotFound
 from feature_store_assets.historical import Historical, Options, read_spine
 from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.frames import FeatureTable, arrow_table, write_parquet
+from feature_store_assets.offline.frames import (
+    FeatureTable,
+    arrow_table,
+    polars_frame,
+    write_parquet,
+)
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
@@ -78,7 +84,7 @@ class Reading(Opened):
                 raise FeatureNotFound(name, group.name, group.feature_names)
         table = self._existing(group)
         version = self.snapshots.version(group, table, as_of)
-        start, end = (each and each.astimezone(UTC) for each in (start_time, end_time))
+        start, end = bounds(start_time=start_time, end_time=end_time)
         if not isinstance(as_of, str):
             self._outside(group, table).check_range(start, end, partitions)
         keys = None if entities is None else _entities(entities, table)
@@ -273,4 +279,4 @@ class Reading(Opened):
 
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:
     """Return entity keys, typed as the table has them."""
-    return FeatureTable(typed_keys(arrow_table(entities), table.schema, "entities")).to_polars()
+    return polars_frame(typed_keys(arrow_table(entities), table.schema, "entities"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
 from feature_store_assets.offline.frames import arrow_table
 from feature_store_assets.pushing import Mode, WriteResult, push
 from feature_store_assets.store.declaring import Declaring
@@ -15,7 +15,12 @@ class Writing(Declaring, Online):
     """Writes rows to pushed groups."""
 
     def write_features(
-        self, feature_data: Any, feature_group: str, mode: Mode = "append"
+        self,
+        feature_data: Any,
+        feature_group: str,
+        mode: Mode = "append",
+        *,
+        new_features: NewFeatures | None = None,
     ) -> WriteResult:
         """Write rows to a pushed group, and publish them.
 
@@ -23,12 +28,16 @@ class Writing(Declaring, Online):
         ----------
         feature_data
             A pandas, Polars or Arrow table, or a list of dicts: keys, event timestamp, features.
-            Columns that are not declared yet become draft features.
+            A feature that has no column is null in these rows.
         feature_group
             Its name; an unknown one comes into being with entity key `entity_id`.
         mode
             `append` refuses to change stored facts, `upsert` writes newer revisions of them,
             `overwrite` replaces all rows.
+        new_features
+            What happens to columns that are not declared: `"draft"` makes draft features of them,
+            with a warning, `"refuse"` refuses the rows. By default groups made by
+            `register_feature`, or by a first write, take drafts, and declared groups refuse.
 
         Raises
         ------
@@ -38,13 +47,12 @@ class Writing(Declaring, Online):
         data = arrow_table(feature_data)
         new = self._pushed(feature_group)
         self._reach_online(self.applied.find(feature_group) or new)
-        before = self._partitions_before(feature_group) if mode == "overwrite" else ()
-        group, result = push(self.applied, self.table, new, data, mode)
+        group, result = push(self.applied, self.table, new, data, mode, new_features=new_features)
         told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
         self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()
         if group.online:
-            self.publish(group, sorted({*result.partitions, *before}))
+            self.publish(group, result.partitions)
         self.lineage.tell("write", result)
         return result
 
@@ -52,8 +60,3 @@ class Writing(Declaring, Online):
         """Refuse before anything is written where the rows could not be published."""
         if group.online and not group.materialized:
             self.serving.reach(group)
-
-    def _partitions_before(self, name: str) -> list[str]:
-        """The partitions that an overwrite empties: their rows are taken back online."""
-        group = self.applied.find(name)
-        return [] if group is None else self.table(group).partitions()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store_assets.errors import DataError, NaiveTimestamps, SpineError, suggestion
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.declaration.instants import utc
+from feature_store_assets.errors import DataError, suggestion
+from feature_store_assets.offline.frames import polars_frame
+from feature_store_assets.offline.point_in_time import spine_times
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -114,7 +116,7 @@ def _units(spine: pa.Table, by: Sequence[str]) -> Parts:
     """Number the distinct values of columns in the order in which they appear."""
     # Under names of our own: a column may be called anything.
     names = [f"by_{number}" for number in range(len(by))]
-    frame = FeatureTable(spine.select(by).rename_columns(names)).to_polars()
+    frame = polars_frame(spine.select(by).rename_columns(names))
     unique = frame.unique(maintain_order=True).with_row_index("unit")
     joined = frame.join(unique, on=names, how="left", nulls_equal=True, maintain_order="left")
     return joined["unit"].to_numpy().astype(np.intp)
@@ -129,16 +131,12 @@ def _by_time(spine: pa.Table, split: Mapping[str, Any], timestamp: str) -> Parts
         )
     if any(bound.tzinfo is None for bound in bounds) or bounds != sorted(bounds):
         raise DataError("The instants of a split have a time zone and follow each other in time.")
-    kind: Any = spine.schema.field(timestamp).type
-    if not pa.types.is_timestamp(kind):
-        raise SpineError(f"'{timestamp}' of the spine is {kind}, not a timestamp with a time zone.")
-    if kind.tz is None:
-        raise NaiveTimestamps("the spine", timestamp)
-    # As the join takes them: what lies below a microsecond is cut.
-    moments: Any = spine[timestamp].cast(pa.timestamp("us", "UTC"), safe=False)
+    moments: Any = spine_times(spine, timestamp)
     parts = np.zeros(len(moments), np.intp)
     for bound in bounds:
-        behind = pc.greater_equal(moments, pa.scalar(bound.astimezone(UTC), moments.type))
+        behind = pc.greater_equal(
+            moments, pa.scalar(utc(bound, "A bound of the split"), moments.type)
+        )
         parts += behind.fill_null(True).to_numpy().astype(np.intp)
     return parts
 

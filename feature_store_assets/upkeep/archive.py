@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,11 +26,19 @@ from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.declaration.view import FeatureView
-from feature_store_assets.errors import ArchiveUnusable, FeatureStoreError
+from feature_store_assets.errors import ArchiveUnusable
 from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import progress
+from feature_store_assets.registry.foreign import (
+    UNSOUND,
+    check_file,
+    check_path,
+    check_paths,
+    read_file,
+)
+from feature_store_assets.registry.transfer import read_state
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -177,6 +185,16 @@ class Manifest(msgspec.Struct, frozen=True):
     digest: str
 
 
+class _Held(msgspec.Struct, frozen=True):
+    """What an import takes of the manifest of a snapshot."""
+
+    name: str
+    description: str
+    created_by: str
+    tags: dict[str, str]
+    view: dict[str, Any] | None = None
+
+
 class Archive:
     """An archive in a folder.
 
@@ -207,8 +225,19 @@ class Archive:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What the registry knew, as `registry.transfer` exports it."""
-        found: dict[str, Any] = json.loads((self.path / self.manifest.registry.path).read_text())
+        """What the registry knew, as `registry.transfer` exports it.
+
+        Raises
+        ------
+        ArchiveUnusable
+            It is not sound.
+        """
+        name = self.manifest.registry.path
+        try:
+            found: dict[str, Any] = read_file(self.path / name)
+            read_state(found)
+        except UNSOUND as why:
+            raise ArchiveUnusable(str(self.path), [f"{name} is not sound: {why}"]) from None
         return found
 
     def verify(self) -> int:
@@ -236,6 +265,7 @@ class Archive:
             problems += [told] if told else []
         if problems:
             raise ArchiveUnusable(str(self.path), problems)
+        _ = self.state
         return len(every) + 1
 
     def rows(self, group: ArchivedGroup, partitions: Iterable[str]) -> pa.Table:
@@ -255,10 +285,10 @@ class Archive:
                 why, hint = "its export is unfinished", "Run that export again, it goes on."
             raise unusable([why], hint)
         try:
-            content = json.loads(place.read_bytes())
+            content = read_file(place)
             found, version = content["format"], content["version"]
-        except (ValueError, KeyError, TypeError):
-            raise unusable([f"{MANIFEST} is no description of an archive"]) from None
+        except (ValueError, KeyError, TypeError) as why:
+            raise unusable([f"{MANIFEST} is no description of an archive: {why}"]) from None
         if found != FORMAT or not isinstance(version, int):
             raise unusable([f"its format is {found!r}, not '{FORMAT}'"])
         if version > VERSION:
@@ -270,7 +300,7 @@ class Archive:
             raise unusable([f"{MANIFEST} was changed: its digest does not fit"])
         try:
             return _sound(msgspec.convert(content, Manifest))
-        except (FeatureStoreError, msgspec.ValidationError, ValueError, KeyError, TypeError) as why:
+        except UNSOUND as why:
             raise unusable([f"{MANIFEST} is not sound: {why}"]) from None
 
     def _clashes(self) -> list[str]:
@@ -291,7 +321,7 @@ class Archive:
         try:
             table = self._table(group, file)
             conform(table, group.schema, written=datetime.now(UTC))
-        except (FeatureStoreError, pa.ArrowException, KeyError) as error:
+        except (*UNSOUND, pa.ArrowException) as error:
             return f"{file.path} is not sound ({error})"
         if (table.num_rows, digested(table)) != (file.rows, file.columns):
             return f"{file.path} holds other values than {MANIFEST} says"
@@ -303,10 +333,8 @@ class Archive:
 
     def _changed(self, file: ArchivedFile | Kept) -> str:
         """Return in what a file's bytes are not those that were written."""
-        named = PurePosixPath(file.path)
-        path = self.path / named
-        outside = named.is_absolute() or ".." in named.parts or "\\" in file.path
-        if outside or not path.resolve().is_relative_to(self.path.resolve()):
+        path = self.path / file.path
+        if not path.resolve().is_relative_to(self.path.resolve()):
             return f"'{file.path}' lies outside the archive"
         if not path.is_file():
             return f"{file.path} is missing"
@@ -332,6 +360,19 @@ STATE = "export.json"
 
 def _sound(manifest: Manifest) -> Manifest:
     """Return a manifest whose definitions can be read; ValueError and others if they cannot."""
+    times = (manifest.exported_at, manifest.range.start, manifest.range.end)
+    if any(each is not None and each.tzinfo is None for each in times):
+        raise ValueError("a time in it has no time zone")
+    kept: list[ArchivedFile | Kept] = [
+        *(file for group in manifest.groups for file in group.files),
+        manifest.registry,
+    ]
+    for file in kept:
+        check_path(file.path, "the archive")
+        check_file(file.bytes, file.sha256, file.path)
+    check_paths({file.path for file in kept}, "the archive")  # what is there twice, `verify` tells
+    if manifest.snapshot is not None:
+        msgspec.convert(manifest.snapshot, _Held)
     for each in manifest.groups:
         if (each.group.name, each.group.version) != each.place:
             raise ValueError(f"{each.called} is defined under another name")

@@ -27,6 +27,9 @@ by the restore, see there.
 
 *The manifest comes last.* What a killed backup copied is not named by any, and its pins are taken
 back by the next backup: a lock that goes with the process tells leftovers from a backup under way.
+
+*Nothing good is pushed out.* A store that lost its registry or a table since the last backup is
+refused before anything is written, see `known`; `target` says what is removed.
 """
 
 from __future__ import annotations
@@ -57,13 +60,11 @@ from feature_store_assets.upkeep.backups import (
     VERSION,
     Manifest,
     OnlineCopy,
-    Place,
     StoredFile,
-    chunks,
     digests_of,
     each_file,
-    forget,
     manifests,
+    stored_sizes,
     write_manifest,
 )
 from feature_store_assets.upkeep.contents import (
@@ -76,6 +77,23 @@ from feature_store_assets.upkeep.contents import (
     versions,
 )
 from feature_store_assets.upkeep.dump import Dumped, dump
+from feature_store_assets.upkeep.known import (
+    BACKUP,
+    Known,
+    check_root,
+    check_tables,
+    known_to,
+)
+from feature_store_assets.upkeep.place import Place, chunks
+from feature_store_assets.upkeep.target import (
+    check_owner,
+    clear,
+    damaged,
+    forget,
+    mark,
+    mark_owner,
+    note,
+)
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
@@ -115,6 +133,8 @@ class BackedUp:
         The backups that were removed, as `keep` asks.
     lost
         Files that the store itself had lost, for which nothing can be done here.
+    mended
+        Files that were gone or damaged at the target, and were copied again.
     """
 
     id: str
@@ -125,6 +145,7 @@ class BackedUp:
     bytes_copied: int
     removed: tuple[str, ...]
     lost: tuple[str, ...]
+    mended: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -184,7 +205,10 @@ class Backup:
         Raises
         ------
         WriteRefused
-            Another backup of this store is under way, or the target is another store's.
+            Another backup of this store is under way.
+        BackupRefused
+            The target is not this store's, or the store has lost a part that it had in the last
+            backup: nothing was written or removed.
         WriteConflict
             Files went away at each attempt.
         """
@@ -193,51 +217,78 @@ class Backup:
         place = Place(target)
         if place.local is not None and place.local.resolve().is_relative_to(self.root.resolve()):
             raise DataError(f"'{target}' lies in the data root: back up to somewhere else.")
+        known = known_to(self.database)
+        check_root(self.root, known, place.shown)
         with _alone(self.root) as scratch:
+            found, bad = manifests(place)
+            check_owner(place, known.store, found, bad)
+            reference = known.reference(found)
+            check_tables(versions(self.root, {}), known, reference, place.shown)
+            mark_owner(place, known.store)
+            clear(place, found, bad)
             began = datetime.now(UTC)
             name = f"{began:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
-            run = _Run(self, place, scratch, name, told)
+            run = _Run(self, place, scratch, name, told, known, reference)
             try:
-                manifest = run.write(began)
+                manifest = run.write(began, found)
             finally:
                 with self.database.write() as connection:
                     _release(connection)
             self._record(manifest)
-            removed = () if keep is None else forget(place, keep, name)
+            mark(place, found=(), mended=run.mended)
+            removed = forget(place, keep, name)
         if removed:
             told(f"Removed {len(removed)} older backups.")
         files = manifest.all
         return BackedUp(
             name, began, len(files), sum(file.bytes for file in files), len(run.copied),
-            sum(run.copied), removed, tuple(manifest.lost),
+            sum(run.copied), removed, tuple(manifest.lost), tuple(sorted(run.mended)),
         )  # fmt: skip
 
     def _record(self, manifest: Manifest) -> None:
         told = {"id": manifest.id, "files": len(manifest.all), "digest": manifest.registry.sha256}
         with self.database.write() as connection:
-            append(connection, "backup", "store", told)
+            append(connection, BACKUP, "store", told)
 
 
 @dataclass
 class _Run:
-    """One backup being written; `copied` counts the bytes of each new file."""
+    """One backup being written.
+
+    Attributes
+    ----------
+    copied
+        The bytes of each new file.
+    stored
+        Bytes and SHA-256 of what the target has, or should have.
+    damaged, mended
+        What of that it has not; what was copied again.
+    """
 
     store: Backup
     place: Place
     scratch: Path
     name: str
     told: Told
+    known: Known
+    reference: Manifest | None
     copied: list[int] = field(default_factory=list)
     stored: dict[str, tuple[int, str]] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    mended: set[str] = field(default_factory=set)
 
-    def write(self, began: datetime) -> Manifest:
-        found, _ = manifests(self.place)
+    def write(self, began: datetime, found: list[Manifest]) -> Manifest:
         self.stored.update(digests_of(found))
+        there = stored_sizes(self.place)
+        self.damaged |= damaged(self.place)
+        self.damaged |= {path for path, (size, _) in self.stored.items() if there.get(path) != size}
+        # Of no use to another backup if this one is killed: the next one removes them.
+        note(self.place, self.name, (self._registry, self._online_copy))
         online = self._online()
         gone = set[str]()
         for _ in range(_ATTEMPTS):
             try:
-                plan = self._plan(gone, found[-1].store if found else "")
+                plan = self._plan(gone)
                 files, lost = self._copy(plan.wanted)
                 break
             except _Gone as error:
@@ -245,13 +296,21 @@ class _Run:
                 gone |= {*error.paths}
         else:
             raise WriteConflict(str(self.store.root), _ATTEMPTS)
-        registry = self._keep(self.scratch / "registry", f"registry/{self.name}.jsonl.gz")
+        registry = self._keep(self.scratch / "registry", self._registry)
         manifest = Manifest(
             FORMAT, VERSION, self.name, began, plan.store, SCHEMAS[-1], packages(), plan.tables,
             files, registry, online, [*plan.lost, *lost], "",
         )  # fmt: skip
         write_manifest(self.place, manifest)
         return manifest
+
+    @property
+    def _registry(self) -> str:
+        return f"registry/{self.name}.jsonl.gz"
+
+    @property
+    def _online_copy(self) -> str:
+        return f"online/{self.name}/data.mdb"
 
     def _keep(self, path: Path, stored: str) -> StoredFile:
         with path.open("rb") as file:
@@ -277,11 +336,11 @@ class _Run:
             reason = done.stderr.strip().rpartition("\n")[2]
             raise StorageUnusable(str(source), f"it could not be copied: {reason}")
         self.told("Copied the online store.")
-        return OnlineCopy(began, self._keep(folder / "data.mdb", f"online/{self.name}/data.mdb"))
+        return OnlineCopy(began, self._keep(folder / "data.mdb", self._online_copy))
 
     # What is kept
 
-    def _plan(self, gone: Collection[str], other: str) -> _Plan:
+    def _plan(self, gone: Collection[str]) -> _Plan:
         """Decide on one moment, and list what belongs to it."""
         root, database = self.store.root, self.store.database
         before = versions(root, {})
@@ -307,9 +366,11 @@ class _Run:
                 )
             looking.close()
             dumped = dump(seen, self.scratch / "registry")
-        if other and dumped.store and other != dumped.store:
+        # They may have gone since the first look.
+        check_tables(tables, self.known, self.reference, self.place.shown)
+        if self.known.store and dumped.store != self.known.store:
             raise WriteRefused(
-                f"'{self.place.shown}' holds backups of another store: take another target."
+                f"The registry of '{root}' became another one meanwhile. Run the backup again."
             )
         return self._listed(tables, dumped, gone)
 
@@ -361,19 +422,22 @@ class _Run:
         """Return where a file is stored; it is copied if it is not there yet."""
         source, stored, digest = self.store.root / wanted.path, wanted.stored, wanted.sha256
         known = self.stored.get(stored)
-        if known is not None and digest is None and known[0] != wanted.bytes:
+        doubtful = known is not None and (known[0] != wanted.bytes or stored in self.damaged)
+        if doubtful and digest is None:
             digest = file_digest(source)
         if known is not None and digest not in (None, known[1]):
             # Another file of that name, before the store was restored to an older state.
             stored = f"{CONTENT}/{digest}"
             known = self.stored.get(stored)
-        if known is None:
+        if known is None or (stored in self.damaged and stored not in self.mended):
             with source.open("rb") as file:
-                known = self.place.write(stored, chunks(file))
-            if known != (wanted.bytes, digest or known[1]):
+                written = self.place.write(stored, chunks(file), sha256=digest)
+            if written != (wanted.bytes, digest or written[1]):
                 raise ValueError(wanted.path)
-            self.copied.append(known[0])
-            self.stored[stored] = known
+            self.copied.append(written[0])
+            if known is not None:
+                self.mended.add(stored)
+            self.stored[stored] = known = written
         return StoredFile(wanted.path, stored, *known)
 
 

@@ -6,41 +6,54 @@
     online/<id>/data.mdb            the embedded online store
     backups/<id>.json               the manifest, written last: without it there is no backup
 
-All access goes through pyarrow's file systems, so that a folder and an object store are alike.
+What else there is, `target` tells.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import secrets
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from threading import Lock
-from typing import Any, BinaryIO, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
-import pyarrow as pa
 
-from feature_store_assets.errors import BackupNotFound, BackupUnusable, DataError
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.errors import BackupNotFound, BackupUnusable, WriteRefused
 from feature_store_assets.progress import progress
+from feature_store_assets.registry.foreign import (
+    LARGEST,
+    UNSOUND,
+    check_file,
+    check_path,
+    check_paths,
+    check_size,
+    read_json,
+    shown,
+)
 from feature_store_assets.upkeep.archive import sealed
+from feature_store_assets.upkeep.place import Place
 
 _T = TypeVar("_T")
+_S = TypeVar("_S", bound=msgspec.Struct)
 Told = Callable[[str], object]
 
 FORMAT, VERSION = "feature-store backup", 1
 THREADS = 4
 CONTENT = "content"
-_MANIFESTS = "backups"
-_FOLDERS = ("files", CONTENT, "registry", "online")
-_CHUNK = 4 << 20
+MANIFESTS = "backups"
+FILES = "files"
+FOLDERS = (FILES, CONTENT, "registry", "online")
+_ID = re.compile(r"[0-9]{8}T[0-9]{12}Z-[0-9a-f]{4}")
+_STORE = re.compile(r"|[0-9a-f]{64}")
+# Where the files and the tables of a data root lie.
+_PATH = re.compile(r"(offline/[^/]+/v[0-9]+|raw/[^/]+|training/[^/]+|quarantine|reports)/.+")
+_TABLE = re.compile(r"offline/[^/]+/v[0-9]+|raw/.+")
+_LOG = "_delta_log"
+_ENTRY = re.compile(r"[0-9]{20}\.json")
 _PAUSE = 10  # seconds between two words on how it goes
 
 
@@ -110,110 +123,16 @@ class Listed:
     lost: tuple[str, ...]
 
 
-class Place:
-    """A folder, or a prefix in an object store.
-
-    Parameters
-    ----------
-    url
-        A path, or a URL that pyarrow knows: `file://`, `s3://`, `gs://`, ...
-    """
-
-    def __init__(self, url: str | Path) -> None:
-        from pyarrow import fs
-
-        self.shown = str(url).partition("?")[0]  # what follows may be a secret
-        try:
-            base, at = (
-                fs.FileSystem.from_uri(str(url))
-                if "://" in str(url)
-                else (fs.LocalFileSystem(), str(Path(url).absolute()))
-            )
-        except (pa.ArrowException, ValueError, OSError) as error:
-            raise DataError(
-                f"'{self.shown}' is no place for backups: {_reason(error)}. Name a folder, or a "
-                f"URL such as s3://bucket/folder."
-            ) from None
-        self.local = Path(at) if isinstance(base, fs.LocalFileSystem) else None
-        self._files: Any = fs.SubTreeFileSystem(at, base)
-        self._folders = set[Path]()
-        self._lock = Lock()
-
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Return the bytes of every file in a folder, by path."""
-        from pyarrow import fs
-
-        chosen = fs.FileSelector(folder, allow_not_found=True, recursive=True)
-        with self._told():
-            found = self._files.get_file_info(chosen)
-        return {each.path: each.size for each in found if each.type is fs.FileType.File}
-
-    def read(self, path: str) -> Iterator[bytes]:
-        """Yield a file, chunk by chunk."""
-        with self._told(), self._files.open_input_stream(path, compression=None) as stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
-
-    def write(self, path: str, chunks: Iterable[bytes]) -> tuple[int, str]:
-        """Write a file that is there as a whole or not at all; return its bytes and SHA-256.
-
-        In an object store a file appears when it is whole. In a folder it is pushed to the disk,
-        and its name by `settle`.
-        """
-        unfinished = path
-        if self.local is not None:
-            unfinished = f"{path}.{secrets.token_hex(4)}.part"
-            folder = (self.local / path).parent
-            with self._lock, self._told():
-                if folder not in self._folders:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    self._folders.add(folder)
-        size, digest = 0, hashlib.sha256()
-        opened = self._files.open_output_stream
-        with self._told(), opened(unfinished, compression=None) as stream:
-            for chunk in chunks:
-                stream.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-        if self.local is not None:
-            fsync(self.local / unfinished)
-            (self.local / unfinished).replace(self.local / path)
-        return size, digest.hexdigest()
-
-    def settle(self) -> None:
-        """Push the names of what was written to the disk."""
-        if self.local is None:
-            return
-        with self._lock:
-            written, self._folders = self._folders, set()
-        above = {folder for each in written for folder in each.parents}
-        inside = {each for each in above if each == self.local or self.local in each.parents}
-        for folder in sorted({*written, *inside}):
-            fsync(folder)
-        if written:
-            fsync(self.local.parent)
-
-    def remove(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            with self._told(), suppress(FileNotFoundError):
-                self._files.delete_file(path)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise BackupUnusable(self.shown, [_reason(error)]) from None
-
-
 def manifests(place: Place) -> tuple[list[Manifest], list[str]]:
     """Return the backups, the oldest first, and the manifests that cannot be used."""
     found, bad = [], []
-    for path in sorted(place.sizes(_MANIFESTS)):
+    for path, size in sorted(place.sizes(MANIFESTS).items()):
         if path.endswith(".json"):
             try:
-                found.append(_decoded(b"".join(place.read(path))))
-            except (msgspec.MsgspecError, ValueError) as error:
+                found.append(_sound(read_sealed(place, path, size, FORMAT, Manifest), path))
+            except UNSOUND as error:
+                if isinstance(error, BackupUnusable):
+                    raise
                 bad.append(f"{path}: {error}")
     return sorted(found, key=lambda each: (each.created_at, each.id)), bad
 
@@ -233,7 +152,7 @@ def manifest_of(place: Place, id: str | None) -> Manifest:  # noqa: A002 - as pe
     chosen = names[-1] if id is None and names else id
     if chosen in names:
         return found[names.index(chosen)]
-    mine = [each for each in bad if id is None or each.startswith(f"{_MANIFESTS}/{id}.json:")]
+    mine = [each for each in bad if id is None or each.startswith(f"{MANIFESTS}/{id}.json:")]
     if mine:
         raise BackupUnusable(place.shown, mine)
     raise BackupNotFound(place.shown, id, names)
@@ -241,89 +160,129 @@ def manifest_of(place: Place, id: str | None) -> Manifest:  # noqa: A002 - as pe
 
 def write_manifest(place: Place, manifest: Manifest) -> None:
     """Make a backup exist: all else is on the disk."""
-    content = sealed(msgspec.to_builtins(manifest))
+    path = f"{MANIFESTS}/{manifest.id}.json"
+    _sound(manifest, path)
     place.settle()
-    place.write(f"{_MANIFESTS}/{manifest.id}.json", [msgspec.json.encode(content)])
+    write_sealed(place, path, manifest)
+
+
+def write_sealed(place: Place, path: str, content: msgspec.Struct) -> None:
+    """Write what carries its own digest, and push it to the disk."""
+    text = msgspec.json.encode(sealed(msgspec.to_builtins(content)))
+    if len(text) > LARGEST:
+        raise WriteRefused(
+            f"'{path}' would have more than {LARGEST >> 20} MiB, which nobody could read again: "
+            f"compact the tables, or let retention remove what is old."
+        )
+    place.write(path, [text])
     place.settle()
 
 
-def _decoded(text: bytes) -> Manifest:
-    content = msgspec.json.decode(text)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError("it is no manifest of a backup")
-    if content.get("version") != VERSION:
+def read_sealed(place: Place, path: str, size: int, format: str, kind: type[_S]) -> _S:  # noqa: A002 - as the files call it
+    """Return what `write_sealed` wrote; ValueError and others if it did not."""
+    check_size(size)
+    content = read_json(b"".join(place.read(path)))
+    if not isinstance(content, dict) or content.get("format") != format:
+        raise ValueError(f"its format is not '{format}'")
+    version = content.get("version")
+    if version != VERSION:
+        told = version if isinstance(version, int) else shown(version)
         raise ValueError(
-            f"its version {content.get('version')} is not {VERSION}, which this code reads: "
-            f"upgrade feature_store_assets here"
+            f"its version {told} is not {VERSION}, which this code reads: upgrade "
+            f"feature_store_assets here"
         )
     if sealed(content)["digest"] != content.get("digest"):
         raise ValueError("it was changed")
-    found = msgspec.convert(content, Manifest)
-    for file in found.files:
-        path = PurePosixPath(file.path)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"'{file.path}' lies outside the data root")
-    return found
+    return msgspec.convert(content, kind)
+
+
+def check_stored(stored: Iterable[str]) -> None:
+    """Refuse what is no file of a backup."""
+    named = set(stored)
+    check_paths(named, "the target")
+    for each in named:
+        if each.partition("/")[0] not in FOLDERS:
+            raise ValueError(f"{shown(each)} is no file of a backup")
+
+
+def _sound(manifest: Manifest, path: str) -> Manifest:
+    """Return a manifest that names only what a backup holds; ValueError for any other."""
+    if not _ID.fullmatch(manifest.id) or path != f"{MANIFESTS}/{manifest.id}.json":
+        raise ValueError(f"{shown(manifest.id)} is not its name")
+    times = [manifest.created_at, *([manifest.online.copied_at] if manifest.online else [])]
+    if not _STORE.fullmatch(manifest.store) or any(each.tzinfo is None for each in times):
+        raise ValueError("it does not say of which store, or when")
+    _check_paths(manifest)
+    _check_stored(manifest)
+    for table, version in manifest.tables.items():
+        check_path(table, "the data root")
+        if not _TABLE.fullmatch(table) or not 0 <= version < 2**63:
+            raise ValueError(f"{shown(table)} in version {shown(version)} is no table of a store")
+    return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """Refuse files that no data root has."""
+    check_paths((file.path for file in manifest.files), "the data root")
+    for file in manifest.files:
+        folder, _, name = file.path.rpartition("/")
+        inside = f"/{_LOG}/" in file.path
+        if not _PATH.fullmatch(file.path) or (
+            inside and not (folder.endswith(f"/{_LOG}") and _ENTRY.fullmatch(name))
+        ):
+            raise ValueError(f"{shown(file.path)} is no file of a store")
+
+
+def _check_stored(manifest: Manifest) -> None:
+    """Refuse files that no target has, or that are two in one."""
+    check_stored(file.stored for file in manifest.all)
+    sides = {manifest.registry.stored: "registry"}
+    if manifest.online:
+        sides[manifest.online.file.stored] = "online"
+    held: dict[str, tuple[int, str]] = {}
+    for file in manifest.all:
+        check_file(file.bytes, file.sha256, file.stored)
+        if file.stored.partition("/")[0] not in (sides.get(file.stored, FILES), CONTENT):
+            raise ValueError(f"{shown(file.stored)} is no place of {shown(file.path)}")
+        if held.setdefault(file.stored, (file.bytes, file.sha256)) != (file.bytes, file.sha256):
+            raise ValueError(f"{shown(file.stored)} is named twice, with other bytes")
 
 
 def list_backups(target: str | Path) -> list[Listed]:
     """Return the backups at a target, the oldest first."""
-    return [
-        Listed(
-            each.id,
-            each.created_at,
-            len(each.tables),
-            len(each.all),
-            sum(file.bytes for file in each.all),
-            tuple(each.lost),
-        )
-        for each in manifests(Place(target))[0]
-    ]
+    return [listed(each) for each in manifests(Place(target))[0]]
 
 
-def verify_backup(
-    target: str | Path,
-    id: str | None = None,  # noqa: A002 - as people say it
-    told: Told = lambda _: None,
-) -> Listed:
-    """Compare every file of a backup, the newest by default, with its digest.
-
-    Raises
-    ------
-    BackupUnusable
-        Naming the files that are gone or changed.
-    """
-    place = Place(target)
-    manifest = manifest_of(place, id)
-    check_sizes(place, manifest)
-
-    def problem(file: StoredFile) -> str:
-        digest = hashlib.sha256()
-        for chunk in place.read(file.stored):
-            digest.update(chunk)
-        return "" if digest.hexdigest() == file.sha256 else f"{file.stored} has changed"
-
-    found = each_file("Verifying", manifest.all, problem, told)
-    if any(found):
-        raise BackupUnusable(place.shown, [each for each in found if each])
-    (shown,) = (each for each in list_backups(target) if each.id == manifest.id)
-    return shown
+def listed(manifest: Manifest) -> Listed:
+    """Return a backup as `list_backups` shows it."""
+    files = manifest.all
+    size = sum(file.bytes for file in files)
+    tables, lost = len(manifest.tables), tuple(manifest.lost)
+    return Listed(manifest.id, manifest.created_at, tables, len(files), size, lost)
 
 
 def check_sizes(place: Place, manifest: Manifest) -> None:
     """Refuse a backup of which files are gone or have other sizes."""
-    there: dict[str, int] = {}
-    for folder in {file.stored.partition("/")[0] for file in manifest.all}:
-        there |= place.sizes(folder)
-    problems = [
-        f"{file.stored} is gone"
+    problems = misfits(place, manifest)
+    if problems:
+        raise BackupUnusable(place.shown, [*problems.values()])
+
+
+def misfits(place: Place, manifest: Manifest) -> dict[str, str]:
+    """Return which files of a backup are gone or have other sizes, and what to say of each."""
+    there = stored_sizes(place)
+    return {
+        file.stored: f"{file.stored} is gone"
         if file.stored not in there
         else f"{file.stored} has {there[file.stored]} bytes, not {file.bytes}"
         for file in manifest.all
         if there.get(file.stored) != file.bytes
-    ]
-    if problems:
-        raise BackupUnusable(place.shown, problems)
+    }
+
+
+def stored_sizes(place: Place) -> dict[str, int]:
+    """Return the bytes of each file that a target has for backups."""
+    return {path: size for folder in FOLDERS for path, size in place.sizes(folder).items()}
 
 
 def each_file(
@@ -346,37 +305,6 @@ def each_file(
     return answers
 
 
-def forget(place: Place, keep: int, newest: str) -> tuple[str, ...]:
-    """Remove all but the newest backups, then the files that none of those left needs.
-
-    A kill in between leaves files that the next removal finds.
-    """
-    found, bad = manifests(place)
-    old = [each for each in found if each.id != newest][: max(0, len(found) - keep)]
-    place.remove(f"{_MANIFESTS}/{each.id}.json" for each in old)
-    place.settle()
-    if bad:
-        # Nobody can tell which files those need.
-        return tuple(each.id for each in old)
-    gone = {each.id for each in old}
-    needed = {file.stored for each in found if each.id not in gone for file in each.all}
-    for folder in _FOLDERS:
-        place.remove(path for path in place.sizes(folder) if path not in needed)
-    return tuple(each.id for each in old)
-
-
 def digests_of(found: Iterable[Manifest]) -> Mapping[str, tuple[int, str]]:
     """Return bytes and SHA-256 of what backups hold, by where it is stored."""
     return {file.stored: (file.bytes, file.sha256) for each in found for file in each.all}
-
-
-def chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what is left of an open file, chunk by chunk."""
-    while chunk := file.read(_CHUNK):
-        yield chunk
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno)
-    return str(error).strip().partition("\n")[0].rstrip(".")

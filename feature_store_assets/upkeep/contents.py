@@ -16,6 +16,7 @@ import msgspec
 from feature_store_assets.errors import StorageUnusable
 from feature_store_assets.offline.digest import file_digest
 from feature_store_assets.offline.history import entry_of
+from feature_store_assets.registry.foreign import UNSOUND, check_name, check_path, read_json
 from feature_store_assets.training.manifest import MANIFEST
 from feature_store_assets.upkeep.backups import CONTENT
 
@@ -73,30 +74,76 @@ def table_files(root: Path, folder: str, version: int, pinned: Collection[int]) 
         except FileNotFoundError:
             raise StorageUnusable(folder, f"its log lacks entry {number}") from None
         yield Wanted(path, f"files/{path}", len(text), hashlib.sha256(text).hexdigest(), True)
-        for line in text.splitlines():
-            action = msgspec.json.decode(line)
-            if added := action.get("add"):
-                data = f"{folder}/{unquote(added['path'])}"
-                named[data] = added["size"]
-                live.add(data)
-            elif removed := action.get("remove"):
-                live.discard(f"{folder}/{unquote(removed['path'])}")
+        try:
+            for data, size in _named(folder, text):
+                if size is None:
+                    live.discard(data)
+                else:
+                    named[data] = size
+                    live.add(data)
+        except UNSOUND as error:
+            why = f"entry {number} of its log cannot be read: {error}"
+            raise StorageUnusable(folder, why) from None
         if number in pinned or number == version:
             needed |= live
     for data, size in named.items():
         yield Wanted(data, f"files/{data}", size, None, data in needed)
 
 
+def _named(folder: str, entry: bytes) -> Iterator[tuple[str, int | None]]:
+    """Yield the files that an entry of a log adds, with their bytes, and those that it removes."""
+    for line in entry.splitlines():
+        action = msgspec.json.decode(line)
+        if added := action.get("add"):
+            yield _data(folder, added["path"]), added["size"]
+        elif removed := action.get("remove"):
+            yield _data(folder, removed["path"]), None
+
+
+def _data(folder: str, named: str) -> str:
+    """Return where a file lies that a table's log names."""
+    return f"{folder}/{check_path(unquote(named), 'its table')}"
+
+
+def check_inside(path: str, file: Path) -> None:
+    """Refuse a file of a backup that names others where it must not; ValueError and others.
+
+    A table's log and a training set's manifest are followed by whoever reads, sweeps or backs up
+    the store.
+    """
+    folder, _, name = path.rpartition("/")
+    if folder.endswith("/_delta_log"):
+        table = folder.removesuffix("/_delta_log")
+        for line in file.read_bytes().splitlines():
+            action = read_json(line)
+            for kind in ("add", "remove", "cdc"):
+                if kind in action:
+                    _data(table, action[kind]["path"])
+    elif path.startswith("training/") and name == MANIFEST:
+        _parts(read_json(file.read_bytes()))
+
+
+def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the parts of a training set, whose files lie in its folder."""
+    parts: list[dict[str, Any]] = manifest["parts"]
+    for part in parts:
+        check_name(part["file"], "its training set")
+    return parts
+
+
 def training_set(root: Path, name: str, digest: str) -> list[Wanted]:
     """List the files of a recorded training set, as its manifest has them."""
-    folder = f"training/{name}"
+    folder = f"training/{check_name(name, 'training')}"
     try:
         text = (root / folder / MANIFEST).read_bytes()
     except OSError:
         raise ValueError(f"{folder}/{MANIFEST} is gone") from None
     if hashlib.sha256(text).hexdigest() != digest:
         raise ValueError(f"{folder}/{MANIFEST} has changed")
-    parts: list[dict[str, Any]] = json.loads(text)["parts"]
+    try:
+        parts = _parts(json.loads(text))
+    except UNSOUND as error:
+        raise ValueError(f"{folder}/{MANIFEST} is not sound: {error}") from None
     files = [(MANIFEST, len(text), digest)]
     files += [(part["file"], part["bytes"], part["sha256"]) for part in parts]
     return [

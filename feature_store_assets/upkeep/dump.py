@@ -1,7 +1,8 @@
 """A registry as a file that any database takes back: lines of JSON with explicit types.
 
 The first line names the schema version, and the type of each column; every other line is a row.
-What is derived (the search index) is not in it.
+What is derived (the search index) is not in it, nor which functions may run: whoever restores
+decides that anew.
 """
 
 from __future__ import annotations
@@ -9,27 +10,38 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import exc
 
-from feature_store_assets.errors import BackupUnusable, RegistryUnusable, RestoreRefused
+from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.errors import (
+    BackupUnusable,
+    FeatureStoreError,
+    RegistryUnusable,
+    RestoreRefused,
+)
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.audit import append
+from feature_store_assets.registry.foreign import LARGEST, UNSOUND, decoded, read_json, shown
+from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.search import index_all
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
 
-_DERIVED, _INDEX = ("search_entries",), "search_index"
+    Row = dict[str, Any]
+
+# What is made anew, and what only the store itself may say of the code that it runs.
+_LEFT_OUT, _INDEX = ("search_entries", "functions"), "search_index"
 _MIGRATIONS = Path(tables.__file__).parent / "migrations"
 _AT_ONCE = 1_000
 _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
@@ -38,12 +50,10 @@ _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
     sa.Float: "float",
     sa.String: "text",
 }
-_TYPES: dict[str, Any] = {
-    "instant": tables.Instant,
-    "integer": sa.BigInteger,
-    "float": sa.Float,
-    "text": sa.Text,
-}
+# Rows that are read before they are written.
+_BYTES_AT_ONCE = 16 << 20
+# Columns that are counted on from, so that there is a number after the last one.
+_COUNTED, _LAST = ("sequence", "id"), 2**62
 RESTORE = "restore"
 
 
@@ -74,7 +84,7 @@ def dump(connection: sa.Connection, path: Path) -> Dumped:
     recorded = {row.name: row.digest for row in connection.execute(sa.select(tables.training_sets))}
     kept = set[tuple[str, int, int]]()
     training = {training_pin(name) for name in recorded}
-    every = [each for each in tables.metadata.sorted_tables if each.name not in _DERIVED]
+    every = [each for each in tables.metadata.sorted_tables if each.name not in _LEFT_OUT]
     told = {each.name: {column.name: _kind(column) for column in each.columns} for each in every}
     with gzip.open(path, "wt", compresslevel=3, encoding="utf-8") as file:
         file.write(json.dumps({"schema": tables.SCHEMAS[-1], "tables": told}) + "\n")
@@ -102,17 +112,15 @@ def _told(value: Any) -> Any:
     return value
 
 
-def _read(value: Any, kind: str) -> Any:
-    if value is None:
-        return None
-    if kind == "instant":
-        return datetime.fromisoformat(value)
-    return float(value) if kind == "float" else value
-
-
 def load(
-    database: Database, path: Path, detail: Mapping[str, Any], *, over: str | None = None
-) -> None:
+    database: Database,
+    path: Path,
+    detail: Mapping[str, Any],
+    *,
+    over: str | None = None,
+    modules: Collection[str] = (),
+    trust_code: bool = False,
+) -> list[str]:
     """Bring a dump into an empty registry, in one transaction; the audit log goes on with it.
 
     Parameters
@@ -121,6 +129,12 @@ def load(
         What the audit log tells of it.
     over
         The `token` in the detail of a restore that was killed after this: its rows are replaced.
+    modules, trust_code
+        Modules whose functions may run here; whether all functions that views name may.
+
+    Returns
+    -------
+    The functions that views name and that may not run here.
 
     Raises
     ------
@@ -129,25 +143,97 @@ def load(
     RegistryUnusable, BackupUnusable
         The database refused the rows, or the dump is of a newer schema.
     """
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        header = json.loads(file.readline())
-        if header["schema"] not in tables.SCHEMAS:
-            newer = f"its registry has schema {header['schema']}, this code knows up to "
-            raise BackupUnusable(path.name, [f"{newer}{tables.SCHEMAS[-1]}"])
+    with _readable(path), gzip.open(path) as opened:
+        lines = _lines(cast("BinaryIO", opened))
+        schema, found = _header(next(lines, b""))
         with database.write() as connection:
             check_empty(connection, database.shown, over=over)
             _clear(connection)
-            older = header["schema"] != tables.SCHEMAS[-1]
+            older = schema != tables.SCHEMAS[-1]
             if older:
                 _drop(connection)
-                _migrate(connection, header["schema"])
-            for name, rows in _tables(file):
-                _insert(connection, name, header["tables"][name], rows)
+                _migrate(connection, schema)
+            _check_there(connection, found)
+            for name, rows in _tables(lines, found):
+                _insert(connection, name, rows)
             if older:
                 _migrate(connection, tables.SCHEMAS[-1])
+            # Whatever the dump and its migrations say: nobody here has trusted this code yet.
+            connection.execute(sa.delete(tables.functions))
             _count_on(connection)
             index_all(connection)
+            foreign = _foreign(connection, modules)
+            if trust_code:
+                trust(connection, foreign, reason=RESTORE)
+            # The last entry, by which a killed restore is known.
             append(connection, RESTORE, "store", detail)
+    return [] if trust_code else foreign
+
+
+def _foreign(connection: sa.Connection, modules: Collection[str]) -> list[str]:
+    """Return the functions that views name and that may not run here."""
+    query = sa.select(tables.applied.c.definition).where(tables.applied.c.kind == "view")
+    texts = connection.execute(query).scalars().all()
+    return untrusted(
+        connection, [FeatureView.from_json(json.loads(text)) for text in texts], modules
+    )
+
+
+# Reading a dump
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell of whatever is wrong with a dump, which somebody else may have written."""
+    try:
+        yield
+    except FeatureStoreError as error:
+        if isinstance(error, _OURS):
+            raise
+        raise BackupUnusable(path.name, [f"its registry is not sound: {error}"]) from None
+    except UNSOUND as error:
+        raise BackupUnusable(path.name, [f"its registry is not sound: {error}"]) from error
+
+
+# Not about the rows: the registry's own state, and what was said already.
+_OURS = (BackupUnusable, RestoreRefused, RegistryUnusable)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    try:
+        while line := file.readline(LARGEST + 1):
+            if len(line) > LARGEST:
+                raise ValueError(f"a row has more than {LARGEST >> 20} MiB")
+            yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ValueError("it is cut off or garbled") from None
+
+
+def _header(line: bytes) -> tuple[str, list[str]]:
+    """Return the schema version of a dump, and the tables of that version that it names."""
+    told = read_json(line)
+    if not isinstance(told, dict) or told.keys() != {"schema", "tables"}:
+        raise ValueError("it does not begin with what it holds")
+    schema, found = told["schema"], told["tables"]
+    if schema not in tables.SCHEMAS:
+        known = f"this code knows up to {tables.SCHEMAS[-1]}"
+        raise ValueError(f"it has schema {shown(schema)}, {known}")
+    if not isinstance(found, dict):
+        raise TypeError("it names no tables")
+    for name, columns in found.items():
+        # Migrations have made tables, and never changed the columns of one.
+        table = tables.metadata.tables.get(name)
+        if table is None or name in _LEFT_OUT:
+            raise ValueError(f"schema {schema} has no table {shown(name)} to be filled")
+        if columns != {column.name: _kind(column) for column in table.columns}:
+            raise ValueError(f"table '{name}' has other columns in schema {schema}")
+    return schema, [*found]
+
+
+def _check_there(connection: sa.Connection, named: list[str]) -> None:
+    """Refuse tables that the schema of a dump did not have yet."""
+    for name in set(named).difference(sa.inspect(connection).get_table_names()):
+        raise ValueError(f"its schema has no table '{name}'")
 
 
 def check_empty(connection: sa.Connection, shown: str, *, over: str | None = None) -> None:
@@ -169,7 +255,7 @@ def check_free(database: Database, *, over: str | None = None) -> None:
     """Refuse a registry that holds something; nothing is made where there is none."""
     if not database.exists:
         return
-    with _mapped(database), database.engine.connect() as connection:
+    with mapped(database), database.engine.connect() as connection:
         check_empty(connection, database.shown, over=over)
 
 
@@ -186,28 +272,47 @@ def _clear(connection: sa.Connection) -> None:
     connection.execute(sa.delete(sa.table(_INDEX)))
 
 
-def _tables(file: Any) -> Iterator[tuple[str, list[list[Any]]]]:
+def _tables(lines: Iterator[bytes], named: list[str]) -> Iterator[tuple[str, list[Row]]]:
     """Yield rows, some of one table at a time."""
-    while lines := list(islice(file, _AT_ONCE)):
-        found: dict[str, list[list[Any]]] = {}
-        for line in lines:
-            name, values = json.loads(line)
-            found.setdefault(name, []).append(values)
-        yield from found.items()
+    found: dict[str, list[Row]] = {}
+    count = size = 0
+    for line in lines:
+        name, row = _row(line, named)
+        found.setdefault(name, []).append(row)
+        count, size = count + 1, size + len(line)
+        if count >= _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield from found.items()
+            found, count, size = {}, 0, 0
+    yield from found.items()
 
 
-def _insert(
-    connection: sa.Connection, name: str, kinds: Mapping[str, str], rows: list[list[Any]]
-) -> None:
-    columns = [sa.column(column, _TYPES[kind]) for column, kind in kinds.items()]
-    named = [
-        {
-            column: _read(value, kind)
-            for (column, kind), value in zip(kinds.items(), row, strict=True)
-        }
-        for row in rows
-    ]
-    connection.execute(sa.insert(sa.table(name, *columns)), named)
+def _row(line: bytes, named: list[str]) -> tuple[str, Row]:
+    """Return a row of a dump and its table's name; TypeError or ValueError if it fits none."""
+    match read_json(line):
+        case [str(name), list(values)] if name in named:
+            columns = tables.metadata.tables[name].columns
+        case _:
+            raise ValueError("a line of it is no row of the tables that it names")
+    if len(values) != len(columns):
+        raise ValueError(f"a row of '{name}' has {len(values)} values")
+    row = {}
+    for column, value in zip(columns, values, strict=True):
+        try:
+            row[column.name] = decoded(column, value, strict=False)
+        except (TypeError, ValueError) as error:
+            why = f": {error}" if str(error) else ""
+            raise ValueError(f"a row of '{name}' has no sound '{column.name}'{why}") from None
+        if column.name in _COUNTED and row[column.name] >= _LAST:
+            raise ValueError(f"a row of '{name}' has too great a '{column.name}'")
+    return name, row
+
+
+def _insert(connection: sa.Connection, name: str, rows: list[Row]) -> None:
+    try:
+        connection.execute(sa.insert(tables.metadata.tables[name]), rows)
+    except (exc.IntegrityError, exc.DataError) as error:
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise ValueError(f"rows of '{name}' do not fit: {reason}") from None
 
 
 def _drop(connection: sa.Connection) -> None:
@@ -240,9 +345,10 @@ def _count_on(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def _mapped(database: Database) -> Iterator[None]:
+def mapped(database: Database) -> Iterator[None]:
+    """Tell of a registry that cannot be used."""
     try:
         yield
-    except DBAPIError as error:
+    except exc.DBAPIError as error:
         reason = str(error.orig).strip().partition("\n")[0]
         raise RegistryUnusable(database.shown, reason, "Is it there, and may you use it?") from None

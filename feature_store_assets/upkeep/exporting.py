@@ -24,6 +24,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, VersionExpired, WriteConflict, WriteRefused
 from feature_store_assets.offline.digest import file_digest
@@ -160,7 +161,7 @@ class Exporting:
         if features is not None and snapshot is not None:
             raise DataError("Export features, or a snapshot: not both.")
         what = What(None if features is None else _names(features), snapshot)
-        within = Range(*(each and each.astimezone(UTC) for each in (start, end)))
+        within = Range(*bounds(start=start, end=end))
         if not within.everything and start is not None and end is not None and end <= start:
             raise DataError("The range is empty: its end is not after its start.")
         chosen = self._chosen(features) if snapshot is None else None

@@ -10,7 +10,7 @@ anew. The table's own log says which, so nothing else has to be kept, or can be 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from feature_store_assets.errors import (
     ArchiveConflict,
     BreakingChange,
+    CodeNotTrusted,
     DataError,
     DeclarationError,
     GroupHeld,
@@ -33,7 +34,8 @@ from feature_store_assets.progress import progress
 from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.changes import breaking
-from feature_store_assets.registry.transfer import import_state
+from feature_store_assets.registry.functions import trust, untrusted
+from feature_store_assets.registry.transfer import declared_in, import_state
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.upkeep.archive import ROWS_AT_ONCE, Archive, ArchivedGroup
 
@@ -113,6 +115,8 @@ class Importing:
         Returns the statistics that a snapshot's manifest keeps.
     declared
         Called when declarations have changed.
+    modules
+        Modules whose functions may run here.
     """
 
     database: Database
@@ -127,9 +131,15 @@ class Importing:
     reach: Callable[[FeatureGroup], object]
     describe: Describe
     declared: Callable[[], object]
+    modules: Collection[str]
 
     def load(
-        self, archive: Archive, on_conflict: OnConflict = "refuse", told: Told = lambda _: None
+        self,
+        archive: Archive,
+        on_conflict: OnConflict = "refuse",
+        told: Told = lambda _: None,
+        *,
+        trust_code: bool = False,
     ) -> Imported:
         """Bring an archive in.
 
@@ -143,6 +153,8 @@ class Importing:
             or replace them.
         told
             Hears of each portion that was committed.
+        trust_code
+            Whether the functions that the archive's views name may run here.
 
         Raises
         ------
@@ -154,6 +166,8 @@ class Importing:
             A group here cannot hold the archive's rows.
         GroupHeld
             A legal hold keeps the rows that would be replaced.
+        CodeNotTrusted
+            Views compute features by functions that this store does not know.
         """
         if on_conflict not in _WAYS:
             raise DataError(
@@ -162,6 +176,9 @@ class Importing:
         archive.verify()
         with self.database.write():
             pass  # an empty registry gets its tables
+        foreign = self._foreign(archive)
+        if foreign and not trust_code:
+            raise CodeNotTrusted(foreign)
         groups = [self._merged(each) for each in archive.manifest.groups]
         views = self._views(archive, on_conflict)
         fills = [
@@ -176,13 +193,14 @@ class Importing:
             if self._is_served(group):
                 self.reach(group)
         # All is checked: from here on it is written.
+        with self.database.write() as connection:
+            trust(connection, foreign, reason="import")
         self._declare(archive, groups, views)
         filled = [self._fill(fill, told) for fill in fills]
         for fill, done in zip(fills, filled, strict=True):
             self._describe(fill, done)
             if done.rows and self._is_served(fill.group):
-                for portion in portions(done.rows, ROWS_AT_ONCE):
-                    self.publish(fill.group, portion)
+                self.publish(fill.group, ())
         snapshot, notes = self._snapshot(archive, fills)
         counts = {
             fill.told.called: {
@@ -200,6 +218,12 @@ class Importing:
         return Imported(archive.digest, tuple(filled), resumed, snapshot, tuple(notes))
 
     # Declarations
+
+    def _foreign(self, archive: Archive) -> list[str]:
+        """Return the functions that the archive names anywhere and that may not run here."""
+        named = [*archive.views, *declared_in(archive.state)]
+        with self.database.read() as connection:
+            return untrusted(connection, named, self.modules)
 
     def _merged(self, told: ArchivedGroup) -> FeatureGroup:
         """Return the group as it is here, with the features that only the archive knows.
@@ -259,6 +283,7 @@ class Importing:
                 parts=("declarations", "stages"),
                 prepare=self.prepare,
                 imported_by=user(),
+                modules=self.modules,
             )
         self.applied.apply(
             [*(group for group in groups if self._differs(group)), *views],

@@ -5,8 +5,7 @@ another database is filled in one transaction before that. What a killed restore
 token, in the hidden folder and in the last entry of the audit log: the next restore replaces it.
 
 The online store was copied before the tables were cut off. So no row of it is of a later version
-than its table; and whatever was committed after the copy, or so shortly before that it may not
-have been published yet, is published again. What is published twice changes nothing.
+than its table. It says itself up to which version it is: what was committed since is published.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -28,32 +27,33 @@ from sqlalchemy.engine import make_url
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import (
     BackupUnusable,
+    FeatureStoreError,
     RestoreRefused,
     StorageUnusable,
 )
 from feature_store_assets.offline.frames import fsync
-from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.registry.foreign import UNSOUND
 from feature_store_assets.upkeep.backups import (
     Manifest,
-    Place,
     StoredFile,
     Told,
     check_sizes,
     each_file,
     manifest_of,
 )
+from feature_store_assets.upkeep.contents import check_inside
 from feature_store_assets.upkeep.dump import check_free, clear, load
+from feature_store_assets.upkeep.place import Place
 
-# Publishes partitions of groups in the store of these settings; returns the groups that refuse.
-Follow = Callable[[FeatureStoreConfig, Mapping[tuple[str, int], Sequence[str]]], list[str]]
+# Publishes what groups committed and did not publish, in the store of these settings; returns how
+# many partitions these were, and the groups that refuse.
+Follow = Callable[[FeatureStoreConfig, Sequence[tuple[str, int]]], tuple[int, list[str]]]
 
 _STATE = ".restoring.json"
 _REGISTRY = ".registry.jsonl.gz"
 _LMDB = "lmdb://"
-# A publish takes no longer, from the commit on; one that was killed is published again, too.
-_PUBLISHING = timedelta(hours=1)
 # As often as tables make checkpoints by themselves.
 _LONG_LOG = 20
 
@@ -74,6 +74,9 @@ class Restored:
         The groups whose online rows are still to be made: `feature-store rebuild <group>`.
     lost
         Files that the store had lost when it was backed up.
+    untrusted
+        Functions that views compute features by, and that may not run here until
+        `feature-store apply` or a setting says so.
     """
 
     backup: str
@@ -84,6 +87,7 @@ class Restored:
     published: int
     rebuild: tuple[str, ...]
     lost: tuple[str, ...]
+    untrusted: tuple[str, ...] = ()
 
 
 def restore(
@@ -92,6 +96,7 @@ def restore(
     id: str | None = None,  # noqa: A002 - as people say it
     *,
     follow: Follow,
+    trust_code: bool = False,
     told: Told = lambda _: None,
 ) -> Restored:
     """Make a backup, the newest by default, the store of these settings.
@@ -109,7 +114,7 @@ def restore(
         newer = f"its registry has schema {manifest.schema}, this code knows up to {SCHEMAS[-1]}"
         raise BackupUnusable(place.shown, [newer])
     check_sizes(place, manifest)
-    return _Restore(place, manifest, config, follow, told).run()
+    return _Restore(place, manifest, config, follow, told, trust_code=trust_code).run()
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class _Restore:
     config: FeatureStoreConfig
     follow: Follow
     told: Told
+    trust_code: bool
 
     @property
     def root(self) -> Path:
@@ -143,13 +149,17 @@ class _Restore:
                 online = self._place_online(token)
                 files = self._copy()
                 filled = True
-                load(
+                foreign = load(
                     database,
                     self.hidden / _REGISTRY,
                     {"backup": self.manifest.id, "token": token},
                     over=token,
+                    modules=self.config.request_modules,
+                    trust_code=self.trust_code,
                 )
-                restored = self._finish(made, database, files, copied=online is not None)
+                with self._sound("what it holds"):
+                    restored = self._finish(made, database, files, copied=online is not None)
+                restored = replace(restored, untrusted=tuple(foreign))
                 database.close()
                 self._name(online, token)
             except BaseException:
@@ -234,6 +244,21 @@ class _Restore:
             os.fsync(made.fileno())
         if digest.hexdigest() != file.sha256:
             raise BackupUnusable(self.place.shown, [f"{file.stored} has changed"])
+        with self._sound(file.stored):
+            check_inside(file.path, path)
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """Tell of what somebody else wrote, if it cannot be read."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (*UNSOUND, DeltaError) as error:
+            if isinstance(error, FeatureStoreError):
+                raise
+            why = f"{what} is not sound: {error}"
+            raise BackupUnusable(self.place.shown, [why]) from error
 
     def _finish(
         self,
@@ -250,19 +275,13 @@ class _Restore:
         for folder, version in manifest.tables.items():
             if version >= _LONG_LOG:
                 DeltaTable(str(self.hidden / folder)).create_checkpoint()
-        applied, tables = Applied(database), dict[tuple[str, int], Path]()
-        for folder in manifest.tables:
-            if folder.startswith("offline/"):
-                group = applied.find(*_group(folder))
-                if group is not None and group.online:
-                    tables[_group(folder)] = self.hidden / folder
+        applied = Applied(database)
+        places = [_group(each) for each in manifest.tables if each.startswith("offline/")]
+        found = {place: applied.find(*place) for place in places}
+        tables = [place for place, group in found.items() if group is not None and group.online]
         published, rebuild = 0, list(dict.fromkeys(name for name, _ in tables))
         if manifest.online is not None and copied:
-            since = manifest.online.copied_at - _PUBLISHING
-            changed = {place: _changed(folder, since) for place, folder in tables.items()}
-            changed = {place: partitions for place, partitions in changed.items() if partitions}
-            rebuild = self.follow(made, changed)
-            published = sum(map(len, changed.values()))
+            published, rebuild = self.follow(made, tables)
         return Restored(
             manifest.id, manifest.created_at, self.root, len(files),
             sum(file.bytes for file in files), published, tuple(rebuild), tuple(manifest.lost),
@@ -332,20 +351,3 @@ def _alone(hidden: Path) -> Iterator[tuple[str, bool]]:
 def _group(folder: str) -> tuple[str, int]:
     _, group, version = folder.split("/")
     return group, int(version.removeprefix("v"))
-
-
-def _changed(folder: Path, since: datetime) -> list[str]:
-    """Return the partitions that commits after an instant touched, by the log."""
-    of: dict[str, str] = {}
-    touched = set[str]()
-    for entry in sorted((folder / "_delta_log").glob("*.json")):
-        actions = [json.loads(line) for line in entry.read_text().splitlines()]
-        at = next((each["commitInfo"]["timestamp"] for each in actions if "commitInfo" in each), 0)
-        late = datetime.fromtimestamp(at / 1000, UTC) >= since
-        for action in actions:
-            if added := action.get("add"):
-                of[added["path"]] = added["partitionValues"][PARTITION]
-            named = action.get("add") or action.get("remove")
-            if late and named:
-                touched.add(of[named["path"]])
-    return sorted(touched)

@@ -13,15 +13,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from feature_store_assets.declaration.instants import earlier
 from feature_store_assets.offline.log import Freed
 from feature_store_assets.registry.removals import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
@@ -133,7 +133,7 @@ class Retention:
         )
         if keep is None:
             return Plan(group, unfinished=unfinished)
-        old = [each for each in _contents(group, table, now) if _is_older(each, now - keep)]
+        old = [each for each in _contents(group, table, now) if _is_older(each, earlier(now, keep))]
         needed = _needed_online(group, table, old, now)
         going = tuple(each for each in old if each.partition not in needed)
         return Plan(group, going, unfinished, needed)
@@ -200,7 +200,8 @@ class Retention:
         table = self.table(group)
         if not table.exists or self.holds.of("group", group.name) is not None:
             return Freed(0, 0)
-        oldest = table.version_before(max(self.snapshots.time_travel, _LEAST))
+        reach = max(self.snapshots.time_travel, _LEAST)
+        oldest = table.version_at(earlier(datetime.now(UTC), reach))
         pinned = (
             self._pinned(group)
             if dry_run
@@ -245,7 +246,7 @@ def _needed_online(
     if not group.online or not old:
         return {}
     if group.ttl is not None:
-        served = now - group.ttl
+        served = earlier(now, group.ttl)
         old = [each for each in old if each.last is not None and each.last >= served]
     if not old:
         return {}
@@ -256,6 +257,6 @@ def _needed_online(
     keys = table.rows(version=version, partitions=partitions, columns=table.keys)
     newest = table.newest(version=version, until=now, keys=keys, columns=[])
     if group.ttl is not None:
-        newest = newest.filter(pc.field(table.timestamp) >= now - group.ttl)
+        newest = newest.filter(pc.field(table.timestamp) >= earlier(now, group.ttl))
     counts = Counter(newest["partition"].to_pylist())
     return {partition: counts[partition] for partition in partitions if counts[partition]}

@@ -58,6 +58,21 @@ def test_what_is_wrong_is_said_in_a_line(stocked: FeatureStore, tmp_path: Path) 
     assert ".parquet is gone" in refused("backup", "verify", str(target))
 
 
+def test_a_damaged_target_is_mended_by_the_next_backup(
+    stocked: FeatureStore, tmp_path: Path
+) -> None:
+    target = tmp_path / "kept"
+    run("backup", "create", str(target))
+    data = next(target.rglob("*.parquet"))
+    data.write_bytes(bytes(reversed(data.read_bytes())))
+    assert "Run `feature-store backup create` again" in refused("backup", "verify", str(target))
+    name = data.relative_to(target).as_posix()
+    done = run("backup", "create", str(target), "--json")
+    assert f"It was damaged at the target and is copied again: {name}." in done.stderr
+    assert json.loads(done.stdout)["mended"] == [name]
+    assert "all as they were written" in run("backup", "verify", str(target)).stderr
+
+
 def test_for_redis_the_commands_that_are_left_to_do_are_told(
     stocked: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

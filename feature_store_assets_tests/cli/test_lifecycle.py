@@ -61,6 +61,18 @@ def test_a_group_is_moved_on_and_its_history_told() -> None:
     assert line[2:4] == ["added", "1"]
 
 
+def test_a_draft_is_dropped_for_good() -> None:
+    with FeatureStore.from_env() as store:
+        store.register_feature("age", feature_group="people", data_type="int")
+        store.register_feature("aeg", feature_group="people", data_type="int")
+    assert "Retire it first: `feature-store stage people.aeg" in refused("drop", "people.aeg")
+    run("stage", "people.aeg", "deprecated")
+    run("stage", "people.aeg", "retired")
+    dropped = run("drop", "people.aeg")
+    assert dropped.stderr == "'people.aeg' is dropped. Features left: age.\n"
+    assert "no feature" in refused("drop", "people.aeg").lower()
+
+
 @pytest.fixture
 def logged() -> None:
     run("apply")

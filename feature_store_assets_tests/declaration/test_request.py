@@ -12,7 +12,7 @@ import pytest
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.request import RequestFeature, compute
-from feature_store_assets.errors import DeclarationError, FunctionFailed
+from feature_store_assets.errors import DeclarationError, FunctionFailed, FunctionNotTrusted
 from feature_store_assets_tests import functions
 
 HERE = "feature_store_assets_tests.functions"
@@ -39,6 +39,64 @@ def test_it_comes_back_from_its_json_without_importing_the_function() -> None:
     gone = RequestFeature.from_json({**feature.to_json(), "function": "no_such_module:near"})
     assert gone.inputs == ("delay", "distance")
     assert "no_such_module" not in sys.modules
+
+
+def test_what_came_as_json_is_not_imported_before_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "canary_near.py").write_text("def near(x):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    stored = RequestFeature("near", "int64", functions.letters).to_json()
+    foreign = RequestFeature.from_json({**stored, "function": "canary_near:near", "inputs": ["x"]})
+    with pytest.raises(FunctionNotTrusted, match=r"'canary_near:near' came from .*may not run"):
+        compute([foreign], {"x": pl.Series([1])})
+    assert "canary_near" not in sys.modules
+    assert compute([foreign.as_trusted()], {"x": pl.Series([1])})["near"].to_list() == [1]
+
+
+UNSOUND: dict[str, dict[str, Any]] = {
+    "a path": {"function": "/etc/passwd"},
+    "no function": {"function": "subprocess"},
+    "a part of an object": {"function": "os:path.join"},
+    "an expression": {"function": "os:system('x')"},
+    "a script's": {"function": "__main__:near"},
+    "a NUL": {"function": "os\0:system"},
+    "no text": {"function": 7},
+    "no inputs": {"inputs": []},
+    "inputs that are a text": {"inputs": "delay"},
+    "an input twice": {"inputs": ["delay", "delay"]},
+    "an input that is no name": {"inputs": ["de lay"]},
+    "an input that is no text": {"inputs": [{}]},
+    "another field": {"trusted": True},
+    "another type": {"dtype": "complex"},
+    "a type by another name": {"dtype": "float"},
+    "a name with a slash": {"name": "../near"},
+    "no description": {"description": None},
+}
+
+
+@pytest.mark.parametrize("case", UNSOUND)
+def test_json_that_no_constructor_writes_is_refused(case: str) -> None:
+    stored = RequestFeature("near", "float64", functions.per_mile).to_json()
+    with pytest.raises(DeclarationError):
+        RequestFeature.from_json({**stored, **UNSOUND[case]})
+
+
+CHANGED: dict[str, tuple[str, list[str], str]] = {
+    "other parameters": (f"{HERE}:per_mile", ["delay", "miles"], "takes .delay, distance., but"),
+    "any arguments": ("subprocess:call", ["delay"], "no .args, no .*kwargs"),
+    "no function": ("builtins:len", ["delay"], "is a builtin_function_or_method"),
+    "a class": ("datetime:datetime", ["delay"], "is a type, not a function"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_a_function_that_is_not_as_declared_is_not_run(case: str) -> None:
+    path, inputs, message = CHANGED[case]
+    stored = RequestFeature("near", "float64", functions.per_mile).to_json()
+    feature = RequestFeature.from_json({**stored, "function": path, "inputs": inputs}).as_trusted()
+    with pytest.raises(FunctionFailed, match=message):
+        feature.load()
 
 
 def nested() -> Callable[[pl.Series], pl.Series]:
@@ -129,7 +187,7 @@ def test_features_are_computed_by_name_whatever_the_columns_order() -> None:
 
 def failure(given: Any, column: pl.Series, dtype: str = "int64", **stored: str) -> str:
     feature = RequestFeature("near", dtype, given)
-    feature = RequestFeature.from_json({**feature.to_json(), **stored})
+    feature = RequestFeature.from_json({**feature.to_json(), **stored}).as_trusted()
     with pytest.raises(FunctionFailed) as raised:
         compute([feature], {feature.inputs[0]: column})
     return str(raised.value)

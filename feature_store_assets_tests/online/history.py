@@ -34,6 +34,7 @@ class History:
     timestamp = "at"
     created = "created"
     features = (("value", "int64"),)
+    slots = ("value",)
 
     def __init__(self) -> None:
         self.versions: list[dict[str, Rows]] = [{}]
@@ -49,7 +50,7 @@ class History:
     def _chosen(
         self, version: int, partitions: Sequence[str] | None
     ) -> Iterator[tuple[int, int, int, int, str]]:
-        if version in self.expired:
+        if version in self.expired or version >= len(self.versions):
             raise VersionExpired("spending", version)
         for partition, rows in self.versions[version].items():
             if partitions is None or partition in partitions:
@@ -74,6 +75,21 @@ class History:
 
     def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
         return _table(self._chosen(version, partitions)).drop_columns(["value"])
+
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        newest = self.version()
+        return newest, {
+            partition: version
+            for version in range(max(since, 0) + 1, newest + 1)
+            for partition in self.versions[version]
+            if self._at(version, partition) is not self._at(version - 1, partition)
+        }
+
+    def _at(self, version: int, partition: str) -> Rows | None:
+        return self.versions[version].get(partition)
+
+    def portions(self, partitions: Sequence[str]) -> Iterator[list[str]]:
+        return ([each] for each in partitions)
 
     def partitions(self) -> list[str]:
         return sorted(name for name, rows in self.versions[-1].items() if rows)
@@ -138,7 +154,7 @@ class Watched:
     """
 
     keys, timestamp, created = History.keys, History.timestamp, History.created
-    features = History.features
+    slots = History.slots
 
     def __init__(self, history: History, store: OnlineStore, give: Give) -> None:
         self._history, self._store, self._give = history, store, give
@@ -161,6 +177,13 @@ class Watched:
 
     def rows(self, *, version: int, partitions: Sequence[str]) -> pa.Table:
         return self._history.rows(version=version, partitions=partitions)
+
+    def changes(self, since: int) -> tuple[int, dict[str, int]]:
+        self._give("changes")
+        return self._history.changes(since)
+
+    def portions(self, partitions: Sequence[str]) -> Iterator[list[str]]:
+        return self._history.portions(partitions)
 
     def partitions(self) -> list[str]:
         self._give("partitions")

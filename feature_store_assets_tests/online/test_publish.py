@@ -40,7 +40,7 @@ def go(history: History, store: OnlineStore, *partitions: str) -> Published:
 
 def test_the_newest_row_of_each_key_is_put(store: OnlineStore, history: History) -> None:
     history.commit("p0", {(1, 1, 1): 10, (1, 2, 2): 11, (2, 1, 1): 20})
-    assert go(history, store, "p0") == Published(2, 0, 0, 0, 0, 1, swept=False)
+    assert go(history, store, "p0") == Published(2, 0, 0, 0, 0, 1, swept=False, partitions=("p0",))
     assert follows(store, history)
     assert go(history, store, "p0").written == 0
 

@@ -84,7 +84,8 @@ def test_what_is_retired_is_not_served_but_still_read(store: FeatureStore) -> No
 
 @pytest.mark.filterwarnings("ignore:'people' did not declare")
 def test_a_draft_is_served_only_where_it_is_named(store: FeatureStore) -> None:
-    store.write_features([row("bob", 0, age=20, size=180, mood="well")], "people")
+    rows = [row("bob", 0, age=20, size=180, mood="well")]
+    store.write_features(rows, "people", new_features="draft")
     assert store.standing("people.mood").stage == "draft"
     assert store.get_online_features("people", ["bob"])["bob"] == {"age": 20, "size": 180}
     assert store.get_online_features("people", ["bob"], ["mood"])["bob"] == {"mood": "well"}

@@ -1,6 +1,7 @@
 """`POST /v1/push`: rows are on disk and online when it is answered, or nothing was written."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from typing import Any
@@ -67,9 +68,25 @@ def test_an_unknown_group_comes_into_being_with_the_types_told(
     rows = [{"entity_id": "u", "event_timestamp": WHEN, "born": "2000-02-29", "x": "NaN"}]
     types = {"born": "date", "x": "float"}
     with pytest.warns(UserWarning, match="did not declare"):
-        post(app, PUSH, {"group": "new", "rows": rows, "types": types})
+        post(app, PUSH, {"group": "new", "rows": rows, "types": types, "new_features": "draft"})
     kinds = {feature.name: feature.dtype for feature in store.applied.group("new").features}
     assert kinds == {"born": "date32", "x": "float64"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_that_are_not_declared_are_refused_unless_drafts_are_asked_for(
+    store: FeatureStore, app: ASGIApp
+) -> None:
+    store.register_feature("age", feature_group="registered", data_type="int")
+    row = {"entity_id": "u", "event_timestamp": WHEN, "age": 1, "aeg": 2}
+    for group, status, message in (
+        ("registered", 422, "declares no column 'aeg'.*Did you mean 'age'"),
+        ("registerd", 404, "Did you mean 'registered'"),
+    ):
+        answer = ask(app, "POST", PUSH, json={"group": group, "rows": [row]})
+        assert answer.status_code == status
+        assert re.search(message, answer.json()["detail"])
+    assert store.applied.group("registered").feature_names == ["age"]
 
 
 def test_modes_append_upsert_and_overwrite(store: FeatureStore, app: ASGIApp) -> None:
@@ -194,5 +211,5 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGIApp]:
 def test_any_json_is_answered(fuzzed: ASGIApp, asked: Any) -> None:
     headers = {"content-type": "application/json"}
     answer = ask(fuzzed, "POST", PUSH, content=json.dumps(asked).encode(), headers=headers)
-    assert answer.status_code in {200, 400, 409, 422}, answer.text
+    assert answer.status_code in {200, 400, 404, 409, 422}, answer.text
     assert answer.headers["content-type"] == "application/json"

@@ -23,7 +23,10 @@ from feature_store_assets.errors import (
 from feature_store_assets.registry.database import metadata
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.upkeep.backup import Backup, _alone, _Run
-from feature_store_assets.upkeep.backups import Place, list_backups, verify_backup
+from feature_store_assets.upkeep.backups import list_backups, manifests
+from feature_store_assets.upkeep.known import known_to
+from feature_store_assets.upkeep.place import Place
+from feature_store_assets.upkeep.target import mark_owner, note, verify_backup
 from feature_store_assets_tests.servers import postgres_server, redis_server
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.upkeep.backups import (
@@ -197,7 +200,7 @@ def test_old_backups_go_with_the_files_that_only_they_need(
     second = store.backup(target, keep=1)
     assert second.removed == (first.id,)
     assert [each.id for each in list_backups(target)] == [second.id]
-    assert len(tree(target)) == second.files + 1
+    assert len(tree(target)) == second.files + 2  # the manifest, and whose backups these are
     with pytest.raises(BackupNotFound, match=f"No backup .* is named '{first.id}'. The newest: "):
         verify_backup(target, first.id)
     with pytest.raises(DataError, match="keep 1 or more"):
@@ -208,9 +211,16 @@ def test_what_a_killed_removal_left_goes_with_the_next(store: FeatureStore, tmp_
     stocked(store)
     target = tmp_path / "kept"
     old = store.backup(target)
-    (target / "backups" / f"{old.id}.json").unlink()  # manifests go first
-    new = store.backup(target, keep=3)
-    assert len(tree(target)) == new.files + 1
+    store.write_features([row("u9", 0, x=9, tags=None)], "a")
+    (manifest,) = manifests(Place(target))[0]
+    note(Place(target), old.id, [file.stored for file in manifest.all])
+    store.backup(target)  # killed before the manifest went: the backup is there
+    assert verify_backup(target, old.id).files == old.files
+    note(Place(target), old.id, [file.stored for file in manifest.all])
+    (target / "backups" / f"{old.id}.json").unlink()
+    (last,) = store.backup(target, keep=1).removed
+    assert last != old.id
+    assert len(tree(target)) == verify_backup(target).files + 2
 
 
 def test_a_backup_that_cannot_be_read_keeps_its_files(store: FeatureStore, tmp_path: Path) -> None:
@@ -327,8 +337,10 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
     live = {file.path for file in store.table(GROUP).files()}
     made = Backup(store.config.root, store.config.online, store._database)
     with _alone(store.config.root) as scratch:
-        run = _Run(made, Place(tmp_path / "kept"), scratch, "now", lambda _: None)
-        plan = run._plan(set(), "")
+        known, place = known_to(store._database), Place(tmp_path / "kept")
+        mark_owner(place, known.store)
+        run = _Run(made, place, scratch, "now", lambda _: None, known, None)
+        plan = run._plan(set())
         write(store, 2)
         upkeep(store, 0)
         files, lost = run._copy(plan.wanted)

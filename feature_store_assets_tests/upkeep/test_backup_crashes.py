@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import BackupNotFound, RestoreRefused
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.backups import list_backups, verify_backup
+from feature_store_assets.upkeep.backups import list_backups
+from feature_store_assets.upkeep.target import verify_backup
 from feature_store_assets_tests.servers import postgres_server
 from feature_store_assets_tests.stores import row
 from feature_store_assets_tests.upkeep.backups import answers, config_at, stocked
@@ -29,7 +30,7 @@ from pathlib import Path
 from feature_store_assets_tests.stores import new_store
 with new_store(Path(sys.argv[1])) as store:
     print("begins", flush=True)
-    store.backup(sys.argv[2], keep=2)
+    store.backup(sys.argv[2], keep=int(sys.argv[3]))
 """
 RESTORE = """
 import sys
@@ -61,12 +62,16 @@ def count(folder: Path) -> int:
 def killed(code: str, *arguments: object, folder: Path, after: int) -> None:
     """Run a program and kill it once so many more files are in a folder, if it is not done."""
     before = count(folder)
+    killed_once(lambda: count(folder) >= before + after, code, *arguments)
+
+
+def killed_once(reached: Callable[[], bool], code: str, *arguments: object) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"begins\n"
-        while child.poll() is None and count(folder) < before + after:
+        while child.poll() is None and not reached():
             pass
         child.send_signal(signal.SIGKILL)
 
@@ -75,17 +80,18 @@ def killed(code: str, *arguments: object, folder: Path, after: int) -> None:
 def test_a_killed_backup_is_none_and_the_next_one_is_whole(
     store: FeatureStore, tmp_path: Path
 ) -> None:
-    chosen, target = random.Random(3), tmp_path / "kept"
+    chosen, target, strewn = random.Random(3), tmp_path / "kept", set[Path]()
     stocked(store)
     for turn in range(KILLS):
         for number in range(10):
             store.write_features([row(f"w{turn}", number, x=turn, tags=None)], "a")
         held = [each.id for each in list_backups(target)]
         after = chosen.randrange(24)
-        killed(BACKUP, tmp_path, target, folder=target, after=after)
+        killed(BACKUP, tmp_path, target, 2, folder=target, after=after)
         left = list_backups(target)
         for each in left:
             verify_backup(target, each.id)
+        strewn |= strew(target)
         assert {each.id for each in left} >= set(held[-1:])
         done = store.backup(target, keep=2)
         assert not [p for p in store.snapshots.pins.all() if p.snapshot.startswith("backup:")]
@@ -97,7 +103,8 @@ def test_a_killed_backup_is_none_and_the_next_one_is_whole(
         assert restored.read_features("a").to_arrow() == store.read_features("a").to_arrow()
         assert restored.verify_snapshot("june")
         restored.audit.verify()
-    # Whatever the killed ones had copied is named now, or gone.
+    assert {path.read_text() for path in strewn} <= {"mine"}
+    # Whatever the killed ones had of their own is gone, and what is needed is there.
     needed = {
         file
         for each in list_backups(target)
@@ -106,9 +113,52 @@ def test_a_killed_backup_is_none_and_the_next_one_is_whole(
     stored = {
         str(path.relative_to(target))
         for path in target.rglob("*")
-        if path.is_file() and path.parent.name != "backups"
+        if path.is_file() and path not in strewn and path.suffix != ".part"
     }
-    assert stored == needed
+    assert needed <= stored
+    own = ("registry/", "online/", "removed/")
+    assert not [each for each in stored - needed if each.startswith(own)]
+
+
+def strew(target: Path) -> set[Path]:
+    """Files that somebody else puts where the backups lie."""
+    folders = ("", "files", "files/offline/a/v1", "content", "registry", "online", "removed")
+    strewn = {target / folder / "mine" for folder in folders if (target / folder).is_dir()}
+    for path in strewn:
+        path.write_text("mine")
+    return strewn
+
+
+@pytest.mark.timeout(1200)
+def test_a_removal_killed_at_any_moment_is_finished_by_the_next_backup(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    chosen, target, strewn = random.Random(7), tmp_path / "kept", set[Path]()
+    stocked(store)
+    for turn in range(KILLS):
+        for number in range(3):
+            row_ = row(f"w{turn}", number, x=turn, tags=None)
+            store.write_features([row_], "a", mode="overwrite" if number else "append")
+            store.backup(target)
+        strewn |= strew(target)
+        peak, fewer = count(target), chosen.randrange(1, 12)
+
+        def fallen(fewer: int = fewer) -> bool:
+            nonlocal peak
+            now = count(target)
+            peak = max(peak, now)
+            return now <= peak - fewer
+
+        killed_once(fallen, BACKUP, tmp_path, target, 1)
+        for each in list_backups(target):
+            verify_backup(target, each.id)
+        last = store.backup(target, keep=1)
+        assert [each.id for each in list_backups(target)] == [last.id]
+        assert verify_backup(target).files == last.files
+        stored = {path for path in target.rglob("*") if path.is_file()} - strewn
+        beside = {target / "backup.json", target / "backups" / f"{last.id}.json"}
+        assert stored == beside | {target / name for name in named_by(target, last.id)}
+    assert {path.read_text() for path in strewn} == {"mine"}
 
 
 def named_by(target: Path, backup: str) -> set[str]:
@@ -199,7 +249,7 @@ def test_a_restore_killed_after_it_filled_a_registry_is_done_again(
 def test_a_first_backup_that_was_killed_is_not_there(store: FeatureStore, tmp_path: Path) -> None:
     stocked(store)
     target = tmp_path / "kept"
-    killed(BACKUP, tmp_path, target, folder=target, after=1)
+    killed(BACKUP, tmp_path, target, 2, folder=target, after=1)
     if not list_backups(target):
         with pytest.raises(BackupNotFound, match="There is no backup"):
             FeatureStore.restore(target, config_at(tmp_path / "new"))

@@ -156,7 +156,7 @@ def test_registry_and_online_store_may_lie_outside_the_data_root(tmp_path: Path)
 def test_a_restore_that_fails_after_the_registry_takes_it_back(kept: Path, tmp_path: Path) -> None:
     config = elsewhere(tmp_path, f"sqlite:///{tmp_path / 'ours' / 'registry.db'}")
 
-    def fail(*_: object) -> list[str]:
+    def fail(*_: object) -> tuple[int, list[str]]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
