@@ -14,7 +14,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 # What a reader does between declaring and training.
 FILL = """
-from feature_store_assets.orchestration.location import declarations
+from feature_store_assets.dagster_io.code_location import declarations
 store = __import__("feature_store_assets").FeatureStore.from_env()
 store.apply(*declarations(defs))
 with dg.DagsterInstance.ephemeral() as instance:

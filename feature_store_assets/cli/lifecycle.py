@@ -1,6 +1,5 @@
 """Changes and who made them: `plan`, `stage`, `history`, `audit`."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ def plan(module: str | None, file: Path | None, *, as_json: bool) -> None:
     That are views, snapshots, training sets and models. Nothing is written. The exit code is 2 if
     `apply` would refuse.
     """
-    launch: Any = import_module("feature_store_assets.orchestration.launch")
+    from feature_store_assets.orchestration import launch
+
     with fs.FeatureStore.from_env() as store:
         planned = store.plan(*launch.declared(module, file))
     print_rows(

@@ -1,6 +1,5 @@
 """`lineage` and `impact`: what a feature comes from, and what a change touches."""
 
-from importlib import import_module
 from typing import Any
 
 import click
@@ -44,9 +43,10 @@ def lineage(feature: str, direction: Any, depth: int | None, form: str, *, as_js
     """
     with fs.FeatureStore.from_env() as store:
         if form in {"mermaid", "dot"}:
-            exports = import_module("feature_store_assets.lineage.exports")
-            part = store.lineage.part(feature, direction, depth)
-            click.echo(getattr(exports, form)(part))
+            from feature_store_assets.lineage import exports
+
+            write = exports.mermaid if form == "mermaid" else exports.dot
+            click.echo(write(store.lineage.part(feature, direction, depth)))
             return
         found = store.get_feature_lineage(feature, direction, depth)
     if as_json:

@@ -1,8 +1,5 @@
 """Rejected partitions: `quarantine list`, `quarantine show`, `quarantine release`."""
 
-from importlib import import_module
-from typing import Any
-
 import click
 
 import feature_store_assets as fs
@@ -93,7 +90,8 @@ def release(group: str, partition: str, *, as_json: bool) -> None:
     group expects, apply that, release them. A Dagster instance is told, where DAGSTER_HOME is
     set or the folder has a .dagster_home.
     """
-    releasing: Any = import_module("feature_store_assets.orchestration.releasing")
+    from feature_store_assets.orchestration import releasing
+
     with fs.FeatureStore.from_env() as store:
         done = releasing.release(store, group, partition)
         rows = done.judged.rows.height

@@ -1,9 +1,7 @@
 """What runs the project's definitions: `apply` and `materialize`."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -31,7 +29,9 @@ def apply(module: str | None, file: Path | None, *, as_json: bool) -> None:
     Tables are created, or extended by added features. A change that stored rows cannot follow is
     refused, and then nothing is applied.
     """
-    declared = _launch().declared(module, file)
+    from feature_store_assets.orchestration.launch import declared as read_declared
+
+    declared = read_declared(module, file)
     with fs.FeatureStore.from_env() as store:
         changes = store.apply(*declared)
         where = store.config.root
@@ -89,7 +89,8 @@ def materialize(
     """
     if sum((partition is not None, first is not None or last is not None, every)) > 1:
         raise click.UsageError("Give --partition, or --from and --to, or --all.")
-    launch = _launch()
+    from feature_store_assets.orchestration import launch
+
     asked = launch.Asked(partition or first, partition or last, every)
     runs = launch.plan(groups, asked, with_online=with_online, module=module, file=file)
     code = launch.execute(runs, tell, module, file, apart=as_json)
@@ -97,8 +98,3 @@ def materialize(
     if as_json:
         print_json(done)
     sys.exit(code)
-
-
-def _launch() -> Any:
-    """Load what needs Dagster: it takes two seconds, which `--help` and reads do not spend."""
-    return import_module("feature_store_assets.orchestration.launch")

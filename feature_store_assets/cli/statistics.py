@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from functools import reduce
-from importlib import import_module
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -119,7 +118,9 @@ def report(
         where = " in that range" if first or last else ""
         raise DataError(f"'{group}' stores no partition{where}.")
     judged = reduce(add, found)
-    page: str = import_module("feature_store_assets.quality.report").html_report(
+    from feature_store_assets.quality.report import html_report
+
+    page = html_report(
         declared, judged.verdicts, judged.profiles, judged.shifts, made_at=datetime.now(UTC)
     )
     out = out or Path(f"{group}.html")

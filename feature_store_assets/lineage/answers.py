@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from feature_store_assets.config import FeatureStoreConfig
+    from feature_store_assets.dagster_io.asset_graph import Location, Traced
     from feature_store_assets.registry.database import Database
     from feature_store_assets.registry.models import Model
 
@@ -65,13 +65,16 @@ class Lineage:
         state = self._state()
         if self._graph is None or self._graph[0] != state:
             location = self._location()
-            traced = (
-                None if location is None else _tracing().trace(*location, self._config.dagster_home)
-            )
+            traced = None if location is None else self._traced(location)
             self._graph = state, build(self._recorded(), traced)
         return self._graph[1]
 
-    def _location(self) -> tuple[str | None, Path | None, Path] | None:
+    def _traced(self, location: Location) -> Traced:
+        from feature_store_assets.dagster_io.asset_graph import trace
+
+        return trace(*location, self._config.dagster_home)
+
+    def _location(self) -> Location | None:
         """Return the module or file of the definitions, and the project root."""
         given, root = self._config.definitions, self._config.project
         if not self._config.enable_lineage:
@@ -133,24 +136,54 @@ class Lineage:
         if not self._config.enable_lineage:
             return model
         if self.models.add(model):
-            self.tell("model", model)
+            self._report_model(model)
         return self.models.get(model.name)
 
-    def tell(self, what: str, *given: object) -> None:
-        """Let Dagster hear of what was done, where there is an instance.
+    def _report_model(self, model: Model) -> None:
+        def report(home: Path) -> None:
+            from feature_store_assets.dagster_io.reports import report_materialization
 
-        It was done all the same if Dagster cannot be told: that is only logged.
+            metadata = {
+                "training_set": model.training_set,
+                "features": list(model.features),
+                "endpoint": model.endpoint,
+                "logged_by": model.logged_by,
+            }
+            report_materialization(home, ["models", model.name], metadata, model.description)
 
-        Parameters
-        ----------
-        what, given
-            A function of `orchestration.recording`, and what it takes beside the instance.
+        self._report(report)
+
+    def report_write(self, feature_group: str, metadata: Mapping[str, Any]) -> None:
+        """Report rows that were pushed to the Dagster instance, if there is one."""
+
+        def report(home: Path) -> None:
+            from feature_store_assets.dagster_io.reports import report_materialization
+
+            report_materialization(home, [feature_group], metadata)
+
+        self._report(report)
+
+    def report_snapshot(self, manifest: Mapping[str, Any], *, deleted: bool = False) -> None:
+        """Report a snapshot that was made or deleted to the Dagster instance, if there is one."""
+
+        def report(home: Path) -> None:
+            from feature_store_assets.dagster_io import reports
+
+            tell = reports.report_snapshot_deleted if deleted else reports.report_snapshot
+            tell(home, manifest)
+
+        self._report(report)
+
+    def _report(self, report: Callable[[Path], None]) -> None:
+        """Let the Dagster instance hear of what was done, if there is one.
+
+        It was done all the same if Dagster cannot be told: a failure is only logged.
         """
         home = self._config.dagster_home
         if home is None or not self._config.enable_lineage:
             return
         try:
-            import_module("feature_store_assets.orchestration.recording").tell(home, what, *given)
+            report(home)
         except Exception:  # noqa: BLE001 - whatever Dagster's storage raises
             _log.exception("The Dagster instance in %s could not be told.", home)
 
@@ -214,7 +247,9 @@ class Lineage:
             each.id if each.kind in TABLES else each.table
             for each in (start, *graph.upstream(start))
         }
-        read, causes = _tracing().root_cause(home, location, start.id, partition, tables)
+        from feature_store_assets.dagster_io import event_log
+
+        read, causes = event_log.root_cause(home, location, start.id, partition, tables)
         asked = {(each["asset"], each["partition"]): each["depth"] for each in read}
         quarantine = Quarantine(self._config.root / "quarantine")
         for table in sorted({asset for asset, _ in asked}):
@@ -266,7 +301,9 @@ class Lineage:
         ]
         home = self._config.dagster_home
         if home is not None and self._config.enable_lineage:
-            events += _tracing().events(home, start.id, limit)
+            from feature_store_assets.dagster_io import event_log
+
+            events += event_log.events(home, start.id, limit)
         events.sort(key=lambda event: (event["at"], event["event"], event["name"]))
         return events[-limit:]
 
@@ -280,8 +317,3 @@ def _listed(graph: Graph, found: Mapping[Node, int]) -> list[dict[str, Any]]:
 
 def _event(at: datetime, event: str, name: str, detail: str) -> dict[str, Any]:
     return {"at": at, "event": event, "name": name, "detail": detail}
-
-
-def _tracing() -> Any:
-    """Load what reads Dagster, above this floor and only when it is asked for."""
-    return import_module("feature_store_assets.orchestration.tracing")

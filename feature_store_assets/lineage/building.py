@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_store_assets.lineage.graph import Graph, Kind, Known, Node, Source
@@ -10,6 +10,7 @@ from feature_store_assets.lineage.graph import Graph, Kind, Known, Node, Source
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from feature_store_assets.dagster_io.asset_graph import Table, Traced
     from feature_store_assets.declaration.feature import Feature
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
@@ -22,41 +23,6 @@ _KINDS: Mapping[str, Kind] = {
     "models": "model",
 }
 ONLINE = "online/"
-
-
-@dataclass(frozen=True)
-class Table:
-    """An asset as Dagster has it.
-
-    Parameters
-    ----------
-    name
-        Its key, `a/b`.
-    parents
-        The keys of what it reads.
-    columns
-        Those that it is known to have.
-    lineage
-        Column -> (asset, column) that it comes from.
-    recorded
-        It stands for a snapshot, a training set or a model of the registry.
-    """
-
-    name: str
-    parents: tuple[str, ...] = ()
-    owners: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    lineage: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
-    recorded: bool = False
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A code location: its assets, and the groups and views that it declares."""
-
-    tables: tuple[Table, ...]
-    groups: tuple[FeatureGroup, ...]
-    views: tuple[FeatureView, ...]
 
 
 @dataclass(frozen=True)
@@ -102,10 +68,10 @@ def build(recorded: Recorded, traced: Traced | None) -> Graph:
 class _Builder:
     def __init__(self, recorded: Recorded, traced: Traced | None) -> None:
         self._recorded, self._traced = recorded, traced
-        declared = traced or Traced((), (), ())
-        self._groups = {each.name: each for each in (*recorded.groups, *declared.groups)}
-        self._views = {each.name: each for each in (*recorded.views, *declared.views)}
-        self._tables = {table.name: table for table in declared.tables}
+        groups, views = (traced.groups, traced.views) if traced else ((), ())
+        self._groups = {each.name: each for each in (*recorded.groups, *groups)}
+        self._views = {each.name: each for each in (*recorded.views, *views)}
+        self._tables = {table.name: table for table in traced.tables} if traced else {}
         self._owners: dict[Node, tuple[str, ...]] = {}
         self._edges: dict[tuple[Node, Node], Known] = {}
         self._keys: dict[Node, tuple[Node, ...]] = {}

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from feature_store_assets.dagster_io.names import ALL
+from feature_store_assets.dagster_io.reports import snapshot_events
 from feature_store_assets.errors import DataError
-from feature_store_assets.orchestration.partitioning import ALL
-from feature_store_assets.orchestration.recording import pinned
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.upkeep.importing import Filled, OnConflict
 
@@ -122,7 +122,7 @@ def import_job(open_store: OpenStore) -> dg.JobDefinition:
                 for event in _imported(store, each, done.digest):
                     context.log_event(event)
             manifest = store.snapshots.table.manifest(done.snapshot) if done.snapshot else None
-        for made in () if manifest is None else pinned(context.instance, manifest):
+        for made in () if manifest is None else snapshot_events(context.instance, manifest):
             context.log_event(made)
 
     @dg.job(

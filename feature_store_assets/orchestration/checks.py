@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from feature_store_assets.dagster_io.names import DRIFT, QUALITY
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.gate import Judged
 from feature_store_assets.orchestration.metadata import failures_table, shifts_table
@@ -19,8 +20,6 @@ from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry.alerts import Alert
 from feature_store_assets.store import FeatureStore
 
-QUALITY = "quality"
-DRIFT = "drift"
 _LISTED = 20
 _TOLD = 5
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from feature_store_assets.orchestration.recording import pinned
+from feature_store_assets.dagster_io.reports import snapshot_events
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.upkeep.compaction import FILES
 from feature_store_assets.upkeep.retention import Retained
@@ -73,7 +73,7 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
                     metadata={"snapshot": name, "table_version": group["table_version"]},
                 )
             )
-        for event in pinned(context.instance, made):
+        for event in snapshot_events(context.instance, made):
             context.log_event(event)
 
     @dg.job(

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.dagster_io import code_location
 from feature_store_assets.errors import (
     DeclarationError,
     FeatureStoreError,
@@ -19,7 +20,6 @@ from feature_store_assets.errors import (
     NotFound,
     suggestion,
 )
-from feature_store_assets.orchestration import location
 from feature_store_assets.registry.applied import Declared
 
 _ONLINE = "online/"
@@ -83,8 +83,8 @@ class Run:
 
 
 def declared(module: str | None, file: Path | None) -> list[Declared]:
-    """Return the groups and views of a code location."""
-    found = location.declarations(_load(module, file))
+    """Return the groups and views of a code code_location."""
+    found = code_location.declarations(_load(module, file))
     if not found:
         raise DeclarationError(
             "The definitions hold no feature groups: make them by build_definitions([...])."
@@ -152,7 +152,7 @@ def execute(
     The exit code of the first that fails, else 0.
     """
     if module is None and file is None:
-        module, file = location.from_workspace(Path("workspace.yaml"))
+        module, file = code_location.from_workspace(Path("workspace.yaml"))
     target = ["-m", module] if module is not None else ["-f", str(file)]
     environment = dict(os.environ)
     home = FeatureStoreConfig().dagster_home
@@ -189,7 +189,7 @@ def _load(module: str | None, file: Path | None) -> dg.Definitions:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return location.load_definitions(module=module, file=file)
+    return code_location.load_definitions(module=module, file=file)
 
 
 def _chosen(graph: Any, names: Sequence[str], with_online: bool) -> list[dg.AssetKey]:

@@ -11,12 +11,12 @@ import dagster as dg
 import numpy as np
 import pyarrow as pa
 
+from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import Closed, FeatureGroup, Window
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import OutsideWindow
 from feature_store_assets.offline.schema import PARTITION, TableSchema, examples
 
-ALL = "all"
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Codes = np.ndarray[Any, np.dtype[np.int64]]

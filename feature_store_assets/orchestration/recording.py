@@ -1,20 +1,16 @@
 """What the registry records, as Dagster assets: snapshots, training sets, models, pushed groups."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any
 
 import dagster as dg
 
 from feature_store_assets.config import FeatureStoreConfig
+from feature_store_assets.dagster_io.names import RECORDED, snapshot_partitions
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import FeatureStoreError
-from feature_store_assets.pushing import WriteResult
 from feature_store_assets.registry.models import Model
 from feature_store_assets.store import FeatureStore
-
-# Says of an asset that it stands for something in the registry.
-RECORDED = "feature_store/recorded"
 
 
 def recorded_assets(
@@ -52,11 +48,6 @@ def pushed_asset(group: FeatureGroup) -> dg.AssetSpec:
     return dg.AssetSpec(group.name, description=group.description, owners=list(group.owners))
 
 
-def snapshot_partitions(group: str) -> dg.DynamicPartitionsDefinition:
-    """Return the partitions of `snapshots/<group>`: one for each snapshot that holds the group."""
-    return dg.DynamicPartitionsDefinition(name=f"snapshots/{group}")
-
-
 def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
     """Return an asset for the snapshots of each group, and one for each training set."""
     held: dict[str, list[str]] = {}
@@ -68,7 +59,7 @@ def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
         elif pin.of_snapshot:
             specs[group] = _spec(
                 "snapshots", group, [group], f"What snapshots pin of {group}, one partition each.",
-                partitions=snapshot_partitions(group),
+                partitions=dg.DynamicPartitionsDefinition(name=snapshot_partitions(group)),
             )  # fmt: skip
     about = {each.name: each.description for each in store.training_set_records()}
     sets = [
@@ -118,83 +109,3 @@ def _spec(
         metadata={RECORDED: True, **(metadata or {})},
         partitions_def=partitions,
     )
-
-
-# What the instance is told
-
-
-def tell(home: Path, what: str, *given: Any) -> None:
-    """Tell the Dagster instance of a home folder what was done: one of `TOLD`."""
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        for event in TOLD[what](instance, *given):
-            instance.report_runless_asset_event(event)
-
-
-def _logged(_instance: dg.DagsterInstance, model: Model) -> Iterator[dg.AssetMaterialization]:
-    yield dg.AssetMaterialization(
-        ["models", model.name],
-        description=model.description or None,
-        metadata={
-            "training_set": model.training_set,
-            "features": list(model.features),
-            "endpoint": model.endpoint,
-            "logged_by": model.logged_by,
-        },
-    )
-
-
-def _written(
-    _instance: dg.DagsterInstance, result: WriteResult
-) -> Iterator[dg.AssetMaterialization]:
-    yield dg.AssetMaterialization(
-        [result.feature_group],
-        metadata={
-            "dagster/row_count": result.rows_written,
-            "updated": result.rows_updated,
-            "duplicates": result.rows_duplicate,
-            "partitions": list(result.partitions),
-            "table_version": result.version,
-        },
-    )
-
-
-def pinned(
-    instance: dg.DagsterInstance, manifest: Mapping[str, Any]
-) -> Iterator[dg.AssetMaterialization]:
-    """Make a snapshot a partition of `snapshots/<group>` for each of its groups."""
-    for group in manifest["groups"]:
-        partitions = snapshot_partitions(group["group"])
-        instance.add_dynamic_partitions(str(partitions.name), [manifest["name"]])
-        yield dg.AssetMaterialization(
-            ["snapshots", group["group"]],
-            partition=manifest["name"],
-            description=manifest["description"] or None,
-            metadata={
-                "dagster/row_count": group["rows"],
-                "table_version": group["table_version"],
-                "group_version": group["version"],
-                "files": len(group["files"]),
-                "bytes": group["bytes"],
-                "created_by": manifest["created_by"],
-                "tags": manifest["tags"],
-            },
-        )
-
-
-def _unpinned(
-    instance: dg.DagsterInstance, manifest: Mapping[str, Any]
-) -> Iterator[dg.AssetObservation]:
-    for group in manifest["groups"]:
-        partitions = str(snapshot_partitions(group["group"]).name)
-        instance.delete_dynamic_partition(partitions, manifest["name"])
-        yield dg.AssetObservation(
-            ["snapshots", group["group"]], metadata={"deleted": manifest["name"]}
-        )
-
-
-TOLD: Mapping[str, Callable[..., Iterator[dg.AssetMaterialization | dg.AssetObservation]]] = {
-    "model": _logged,
-    "write": _written,
-    "snapshot": pinned,
-    "snapshot deleted": _unpinned,
-}

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.gate import Admitted
 from feature_store_assets.orchestration.checks import evaluations
 from feature_store_assets.orchestration.metadata import partition_metadata
-from feature_store_assets.orchestration.partitioning import ALL
 from feature_store_assets.store import FeatureStore
 
 

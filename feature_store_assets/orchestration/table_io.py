@@ -8,12 +8,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError, OutsideWindow, SchemaMismatch
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
 from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import PARTITION, TableSchema
-from feature_store_assets.orchestration.partitioning import ALL, TimeSlots
+from feature_store_assets.orchestration.partitioning import TimeSlots
 from feature_store_assets.store import FeatureStore
 
 # Dagster's own metadata key for the column that a table is partitioned by.

@@ -24,7 +24,6 @@ from feature_store_assets.errors import (
     ImportConflict,
     suggestion,
 )
-from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append, user
@@ -327,7 +326,7 @@ def _sound(part: str, given: Any) -> list[Row]:
             try:
                 row[column.name] = decoded(column, told[column.name])
                 if column.name == "profile":
-                    Profile.from_json(json.loads(row["profile"]))
+                    _check_profile(row["profile"])
             except UNSOUND:
                 raise DataError(f"{where} has no sound '{column.name}'.") from None
         key = tuple(row[name] for name in keys)
@@ -336,6 +335,12 @@ def _sound(part: str, given: Any) -> list[Row]:
         seen.add(key)
         found.append(row)
     return found
+
+
+def _check_profile(text: str) -> None:
+    from feature_store_assets.quality.statistics import Profile
+
+    Profile.from_json(json.loads(text))
 
 
 def _declared(row: Row) -> Declared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +50,12 @@ class Archiving(Declaring, Keeping):
         WriteRefused
             The folder holds something else.
         """
-        exporting = _upkeep("exporting").Exporting(
-            self._database, self.applied, self.snapshots, self.table
-        )
-        done: Exported = exporting.export(
+        from feature_store_assets.upkeep.exporting import Exporting
+
+        exporting = Exporting(self._database, self.applied, self.snapshots, self.table)
+        return exporting.export(
             Path(target), features, snapshot=snapshot, start=start_time, end=end_time, told=told
         )
-        return done
 
     def import_archive(
         self,
@@ -92,7 +90,10 @@ class Archiving(Declaring, Keeping):
         CodeNotTrusted
             Nothing was written.
         """
-        importing = _upkeep("importing").Importing(
+        from feature_store_assets.upkeep.archive import Archive
+        from feature_store_assets.upkeep.importing import Importing
+
+        importing = Importing(
             self._database,
             self.applied,
             self.holds,
@@ -107,11 +108,4 @@ class Archiving(Declaring, Keeping):
             self.serving.forget,
             self.config.request_modules,
         )
-        archive = _upkeep("archive").Archive(source)
-        done: Imported = importing.load(archive, on_conflict, told, trust_code=trust_code)
-        return done
-
-
-def _upkeep(module: str) -> Any:
-    """Load what moves rows: it brings Polars and more, which online reads do not wait for."""
-    return import_module(f"feature_store_assets.upkeep.{module}")
+        return importing.load(Archive(source), on_conflict, told, trust_code=trust_code)

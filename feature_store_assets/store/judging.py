@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cached_property, partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
@@ -43,7 +42,9 @@ class Judging(Reading):
         features are only counted. `statistics` keeps the same by partition.
         """
         group, rows = self._stored(feature_group, features, start_time, end_time)
-        found: dict[str, Any] = _review().describe(group, rows, features or group.feature_names)
+        from feature_store_assets.review import describe
+
+        found: dict[str, Any] = describe(group, rows, features or group.feature_names)
         return found
 
     def validate_feature_quality(
@@ -71,7 +72,9 @@ class Judging(Reading):
         """
         group, rows = self._stored(feature_group, features, start_time, end_time)
         names = features or group.feature_names
-        found: dict[str, Any] = _review().assess(group, rows, names, quality_rules)
+        from feature_store_assets.review import assess
+
+        found: dict[str, Any] = assess(group, rows, names, quality_rules)
         return found
 
     def _stored(
@@ -126,15 +129,11 @@ class Judging(Reading):
             version = self.snapshots.version(group, table, snapshot)
             return table.facts(revised=group.revised, version=version).collect()
 
-        opened: Review = _review().Review(
+        from feature_store_assets.review import Review
+
+        return Review(
             self._database,
             self.config.root / "quarantine",
             pinned=pinned,
             training_set=self.training_set,
         )
-        return opened
-
-
-def _review() -> Any:
-    """Load what judges rows: it brings Polars and more, which online reads do not wait for."""
-    return import_module("feature_store_assets.review")

@@ -66,7 +66,7 @@ class Keeping(Judging, Tracing, Online):
             Snapshots never change.
         """
         made = self.pin(features, name, description=description, created_by=created_by, tags=tags)
-        self.lineage.tell("snapshot", made)
+        self.lineage.report_snapshot(made)
         return name
 
     def create_feature_snapshot(
@@ -167,7 +167,7 @@ class Keeping(Judging, Tracing, Online):
         self._check_unneeded(name)
         manifest = self.snapshots.table.manifest(name)
         self.snapshots.delete(name, deleted_by)
-        self.lineage.tell("snapshot deleted", manifest)
+        self.lineage.report_snapshot(manifest, deleted=True)
 
     def _check_unneeded(self, name: str) -> None:
         models = [

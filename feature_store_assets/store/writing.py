@@ -53,7 +53,16 @@ class Writing(Declaring, Online):
         self.serving.forget()
         if group.online:
             self.publish(group, result.partitions)
-        self.lineage.tell("write", result)
+        self.lineage.report_write(
+            result.feature_group,
+            {
+                "dagster/row_count": result.rows_written,
+                "updated": result.rows_updated,
+                "duplicates": result.rows_duplicate,
+                "partitions": list(result.partitions),
+                "table_version": result.version,
+            },
+        )
         return result
 
     def _reach_online(self, group: FeatureGroup) -> None:

@@ -9,8 +9,8 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from feature_store_assets import FeatureStore, FeatureStoreConfig
+from feature_store_assets.dagster_io.code_location import load_definitions
 from feature_store_assets.examples.flights.runs import Runs
-from feature_store_assets.orchestration.location import load_definitions
 from feature_store_assets_tests.browser.dagster_ui import Page, browser, dagster_dev
 
 pytestmark = [

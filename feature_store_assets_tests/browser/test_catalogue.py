@@ -12,10 +12,10 @@ from selenium.webdriver.common.keys import Keys
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from feature_store_assets import FeatureStore
+from feature_store_assets.dagster_io.code_location import declarations, load_definitions
 from feature_store_assets.examples.flights.data import read_flights
 from feature_store_assets.examples.flights.runs import Runs
 from feature_store_assets.examples.flights.training import LABEL, TIMESTAMP, spine
-from feature_store_assets.orchestration.location import declarations, load_definitions
 from feature_store_assets_tests.browser.dagster_ui import PATIENCE, Page, browser
 from feature_store_assets_tests.server.apps import serving
 

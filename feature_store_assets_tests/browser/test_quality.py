@@ -7,8 +7,8 @@ from shutil import which
 import dagster as dg
 import pytest
 
+from feature_store_assets.dagster_io.code_location import load_definitions
 from feature_store_assets.examples.flights.runs import Runs
-from feature_store_assets.orchestration.location import load_definitions
 from feature_store_assets_tests.browser.dagster_ui import Page, browser, dagster_dev
 
 pytestmark = [

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from feature_store_assets.dagster_io.code_location import load_definitions
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.declaration.view import FeatureView
@@ -18,7 +19,6 @@ from feature_store_assets.errors import (
     DeclarationError,
     FunctionNotTrusted,
 )
-from feature_store_assets.orchestration.location import load_definitions
 from feature_store_assets.registry.database import Database, functions
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import at, new_store, pushed, row

@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 from rich.console import Console
 
+from feature_store_assets.dagster_io.code_location import declarations, load_definitions
 from feature_store_assets.examples.flights import valkey
 from feature_store_assets.examples.flights.data import read_flights
 from feature_store_assets.examples.flights.runs import Runs
@@ -26,7 +27,6 @@ from feature_store_assets.examples.flights.training import (
     spine,
     train,
 )
-from feature_store_assets.orchestration.location import declarations, load_definitions
 from feature_store_assets.store import FeatureStore
 
 LEAST_AUC = 0.72

@@ -1,92 +1,18 @@
-"""Lineage as Dagster has it: the asset graph, columns, partitions, and what the event log says."""
+"""What Dagster's event log says of partitions: when each was written, and what went wrong."""
 
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
 
-from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.dagster_io.asset_graph import Location, asset_graph
+from feature_store_assets.dagster_io.names import ALL, DRIFT, QUALITY
 from feature_store_assets.errors import DataError, NotFound, suggestion
-from feature_store_assets.lineage.building import Table, Traced
-from feature_store_assets.orchestration.checks import DRIFT, QUALITY
-from feature_store_assets.orchestration.location import declarations, load_definitions
-from feature_store_assets.orchestration.partitioning import ALL
-from feature_store_assets.orchestration.recording import RECORDED
 
 _HISTORY = 5_000
-_LINEAGE, _SCHEMA = "dagster/column_lineage", "dagster/column_schema"
-Location = tuple[str | None, Path | None, Path]
-
-
-@lru_cache
-def _load(module: str | None, file: Path | None, root: Path) -> dg.Definitions:
-    if str(root) not in sys.path:  # modules in the project root are found, as by Dagster
-        sys.path.insert(0, str(root))
-    return load_definitions(module=module, file=file, workspace=root / "workspace.yaml")
-
-
-@lru_cache
-def trace(module: str | None, file: Path | None, root: Path, home: Path | None) -> Traced:
-    """Return what a code location says of lineage; it is loaded once in a process.
-
-    Assets whose definitions say no columns, such as those of dbt, may have said them in a run.
-
-    Parameters
-    ----------
-    module, file
-        Where the definitions are; by default what the workspace file of the root names.
-    root
-        The project root.
-    home
-        The folder of the Dagster instance.
-    """
-    definitions = _load(module, file, root)
-    graph = definitions.resolve_asset_graph()
-    declared = declarations(definitions)
-    nodes = [graph.get(key) for key in graph.toposorted_asset_keys]
-    silent = [node.key for node in nodes if not {_LINEAGE, RECORDED} & node.metadata.keys()]
-    told = {} if home is None or not silent else _told_in_runs(home, silent)
-    return Traced(
-        tuple(_table(node, {**told.get(node.key, {}), **node.metadata}) for node in nodes),
-        tuple(each for each in declared if isinstance(each, FeatureGroup)),
-        tuple(each for each in declared if isinstance(each, FeatureView)),
-    )
-
-
-def _told_in_runs(home: Path, keys: Sequence[dg.AssetKey]) -> dict[dg.AssetKey, Mapping[str, Any]]:
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        entries = [record.asset_entry for record in instance.get_asset_records(keys)]
-    return {
-        entry.asset_key: event.asset_materialization.metadata
-        for entry in entries
-        if (event := entry.last_materialization) is not None and event.asset_materialization
-    }
-
-
-def _table(node: Any, metadata: Mapping[str, Any]) -> Table:
-    schema, lineage = metadata.get(_SCHEMA), metadata.get(_LINEAGE)
-    by_column = {} if lineage is None else getattr(lineage, "value", lineage).deps_by_column
-    columns = () if schema is None else getattr(schema, "value", schema).columns
-    return Table(
-        node.key.to_user_string(),
-        parents=tuple(sorted(key.to_user_string() for key in node.parent_keys)),
-        owners=tuple(node.owners),
-        columns=tuple(column.name for column in columns),
-        lineage={
-            column: tuple((dep.asset_key.to_user_string(), dep.column_name) for dep in deps)
-            for column, deps in by_column.items()
-        },
-        recorded=RECORDED in node.metadata,
-    )
-
-
-# The event log
 
 
 class Cell(NamedTuple):
@@ -115,7 +41,7 @@ def root_cause(
         The assets and groups upstream of the feature, and its own.
     """
     group, _, feature = feature_id.rpartition(".")
-    graph = _load(*location).resolve_asset_graph()
+    graph = asset_graph(*location)
     with (
         dg.DagsterInstance.from_config(str(home)) as instance,
         dg.partition_loading_context(dynamic_partitions_store=instance),
