@@ -6,6 +6,8 @@ READY := $(VENV)/ready
 HOME_DIR := .dagster_home
 # Each process takes half of the tests in order, so that what a module shares is made once.
 TOGETHER := -n 2 --dist worksteal
+# Tests start many processes, each of which would compile all of the code again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo ui test test-all test-long oracle check bench bench-serving bench-join screenshots lock clean
 
