@@ -7,9 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,29 @@ def process(*command: str) -> Iterator[Child]:
     finally:
         child.kill()
         child.wait()
+
+
+_attempts: list[tuple[int, float]] | None = None
+
+
+def _hear(event: str, given: tuple[Any, ...]) -> None:
+    if event == "socket.connect" and _attempts is not None and isinstance(given[1], tuple):
+        _attempts.append((given[1][1], given[0].gettimeout() or inf))
+
+
+sys.addaudithook(_hear)
+
+
+@contextmanager
+def connecting(port: int) -> Iterator[list[float]]:
+    """The seconds that each attempt to connect to a port may take; filled when the block ends."""
+    global _attempts  # noqa: PLW0603  # an audit hook stays for ever
+    _attempts, found = [], list[float]()
+    try:
+        yield found
+    finally:
+        found += [timeout for each, timeout in _attempts if each == port]
+        _attempts = None
 
 
 @contextmanager
@@ -132,14 +157,25 @@ class Replicated:
         Leads to whoever is primary.
     """
 
-    def __init__(self, uri: str, pairs: Sequence[tuple["Child", "Child"]]) -> None:
-        self.uri, self._pairs = uri, pairs
+    def __init__(
+        self, uri: str, pairs: Sequence[tuple["Child", "Child"]], primaries: Sequence[int]
+    ) -> None:
+        self.uri, self._pairs, self._primaries = uri, pairs, primaries
 
     def kill(self) -> None:
         """End the first primary by SIGKILL."""
         primary, _ = self._pairs[0]
         primary.kill()
         primary.wait()
+
+    def count(self, command: str) -> int:
+        """How often the primaries were given a command."""
+        calls = 0
+        for port in self._primaries:
+            with redis.Redis(port=port) as server:
+                told = server.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})
+                calls += told["calls"]
+        return calls
 
     @contextmanager
     def halted(self) -> Iterator[None]:
@@ -213,7 +249,8 @@ def replicated_cluster(folder: Path) -> Iterator[Replicated]:
         ))  # fmt: skip
         pairs = [(nodes[number][1], nodes[number + 3][1]) for number in range(3)]
         # Who asks a node that is not killed finds the others.
-        yield Replicated(f"redis+cluster://127.0.0.1:{nodes[5][0]},127.0.0.1:{nodes[0][0]}", pairs)
+        uri = f"redis+cluster://127.0.0.1:{nodes[5][0]},127.0.0.1:{nodes[0][0]}"
+        yield Replicated(uri, pairs, [port for port, *_ in nodes[:3]])
 
 
 @contextmanager
@@ -258,7 +295,7 @@ def replicated_sentinel(folder: Path) -> Iterator[Replicated]:
             lambda: "master_link_status:up" in _told(asked[0], "INFO", "replication"),
             lambda: "slaves=1" in _told(asked[1], "INFO", "sentinel"),
         )
-        yield Replicated(uri, [(primary, replica)])
+        yield Replicated(uri, [(primary, replica)], [port])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Small stores for tests: a fresh data root each, and the rows that go into them."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ HOUR = timedelta(hours=1)
 def new_store(root: Path, **settings: Any) -> FeatureStore:
     given = {"removal_grace_seconds": 0, **settings}
     return FeatureStore(FeatureStoreConfig(storage_path=root / "store", **given))
+
+
+def copied_store(filled: Path, root: Path, **settings: Any) -> FeatureStore:
+    """A store with the rows of another, which was made in a folder, and closed."""
+    shutil.copytree(filled / "store", root / "store")
+    return new_store(root, **settings)
 
 
 def at(hours: float) -> datetime:

@@ -36,6 +36,7 @@ from feature_store_assets.registry.tokens import hashed
 from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.server.apps import listening
 from feature_store_assets_tests.stores import HOUR, T0, at, new_store, pushed, row
 
@@ -120,7 +121,7 @@ def same(store: FeatureStore, client: FeatureStoreClient, *asked: Any, **more: A
 # Reading
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(FEATURES, st.sampled_from([0, 10, 10.001]), st.booleans())
 def test_values_of_every_type_come_back_as_they_are_in_process(
     store: FeatureStore,
@@ -150,7 +151,7 @@ def test_each_status_is_told(store: FeatureStore, client: FeatureStoreClient) ->
     }
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(st.tuples(*(VALUES[kind] for kind in ROUTES.entity.key_types if kind)))
 @example(("A,B", -1, date(1, 1, 1), datetime(9999, 12, 31, 23, tzinfo=UTC), False))
 def test_composite_keys_are_tuples_or_dicts(
@@ -164,7 +165,7 @@ def test_composite_keys_are_tuples_or_dicts(
     same(store, client, "routes", [keys], include_status=True, at=T0)
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(
     st.fixed_dictionaries(
         {
@@ -206,7 +207,7 @@ def test_keys_stay_what_was_given(store: FeatureStore, client: FeatureStoreClien
 # Writing
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(FEATURES)
 def test_rows_are_written_as_in_process(
     store: FeatureStore, client: FeatureStoreClient, features: dict[str, Any]

@@ -53,6 +53,7 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_readme_declares_trains_and_serves_as_it_says(tmp_path: Path) -> None:
     spending, definitions, *story, script = snippets(PAGES[0], "python")
     run(f"{spending}{definitions}{FILL}{''.join(story)}{SEEN}", tmp_path)

@@ -12,7 +12,7 @@ from feature_store_assets.errors import DataError, LineageNotFound
 from feature_store_assets.impact import ChangeType
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
-from feature_store_assets_tests.stores import new_store, pushed, row
+from feature_store_assets_tests.stores import copied_store, new_store, pushed, row
 
 HITS = ("features", "views", "snapshots", "training_sets", "models", "endpoints")
 
@@ -25,9 +25,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def store(folder: Path) -> Iterator[FeatureStore]:
-    """Two chains side by side in one group: amount -> spent -> ..., and day -> visits -> ..."""
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("script")
     with new_store(folder) as opened:
         spending = pushed(
             "spending",
@@ -54,13 +54,27 @@ def store(folder: Path) -> Iterator[FeatureStore]:
             )
         opened.create_snapshot("spending", "spending-june", created_by="ann")
         opened.create_snapshot("loyal", "loyal-june")
-        yield opened
+    return folder
 
 
 @pytest.fixture
-def located(folder: Path) -> Iterator[FeatureStore]:
+def store(script: Path, folder: Path) -> Iterator[FeatureStore]:
+    """Two chains side by side in one group: amount -> spent -> ..., and day -> visits -> ..."""
+    with copied_store(script, folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("location")
     with new_store(folder, definitions=str(market.__file__)) as opened:
         opened.apply(*market.GROUPS, *market.VIEWS)
+    return folder
+
+
+@pytest.fixture
+def located(location: Path, folder: Path) -> Iterator[FeatureStore]:
+    with copied_store(location, folder, definitions=str(market.__file__)) as opened:
         yield opened
 
 

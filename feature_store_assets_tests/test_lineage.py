@@ -30,7 +30,7 @@ from feature_store_assets.lineage.exports import (
 )
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
-from feature_store_assets_tests.stores import new_store, pushed, row
+from feature_store_assets_tests.stores import copied_store, new_store, pushed, row
 
 MARKET = Path(market.__file__)
 KNOWN = datetime(2024, 1, 2, tzinfo=UTC)
@@ -45,9 +45,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def store(folder: Path) -> Iterator[FeatureStore]:
-    """A plain script's store: two pushed groups, two views, a training set of each, a snapshot."""
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("script")
     with new_store(folder) as opened:
         spending = pushed(
             "spending",
@@ -65,12 +65,19 @@ def store(folder: Path) -> Iterator[FeatureStore]:
         for view in ("churn", "other"):
             opened.create_training_set(view, [row("u", 1, label=0)], f"{view}-2024")
         opened.create_snapshot("spending", "june", created_by="ann")
-        yield opened
+    return folder
 
 
 @pytest.fixture
-def located(folder: Path) -> Iterator[FeatureStore]:
-    """The store of a code location with a pushed group, a model, and a snapshot."""
+def store(script: Path, folder: Path) -> Iterator[FeatureStore]:
+    """A plain script's store: two pushed groups, two views, a training set of each, a snapshot."""
+    with copied_store(script, folder) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("location")
     with new_store(folder, definitions=str(MARKET)) as opened:
         opened.apply(*market.GROUPS, *market.VIEWS)
         born = {"customer_id": "ann", "event_timestamp": KNOWN, "age": 41, "country": "DE"}
@@ -79,6 +86,13 @@ def located(folder: Path) -> Iterator[FeatureStore]:
         opened.create_training_set(["profile.age"], spine, "ages")
         opened.log_model("ages-v1", training_set="ages", endpoint="https://ages.example.org")
         opened.create_snapshot("profile", "june")
+    return folder
+
+
+@pytest.fixture
+def located(location: Path, folder: Path) -> Iterator[FeatureStore]:
+    """The store of a code location with a pushed group, a model, and a snapshot."""
+    with copied_store(location, folder, definitions=str(MARKET)) as opened:
         yield opened
 
 

@@ -29,6 +29,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.pushing import Mode
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import T0, at, new_store, pushed, row, traces
 
 AGE = Feature("age", "int64", ge=0)
@@ -430,7 +431,7 @@ PUSHES = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(PUSHES)
 def test_online_is_the_newest_offline_row_of_each_entity_after_any_pushes(
     tmp_path_factory: pytest.TempPathFactory,

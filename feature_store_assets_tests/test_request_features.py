@@ -26,6 +26,7 @@ from feature_store_assets.errors import (
 from feature_store_assets.historical import with_computed
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import T0, at, new_store, pushed
 
 DELAYS = pushed(
@@ -309,7 +310,7 @@ def _comparable(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(rows, st.booleans()), min_size=1, max_size=8))
 def test_training_and_serving_compute_the_same(
     alike: FeatureStore, drawn: list[tuple[dict[str, Any], bool]]

@@ -25,6 +25,7 @@ from feature_store_assets.errors import DataError, DeclarationError, OnlineStore
 from feature_store_assets.online.cache import RowCache
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.servers import redis_server, tcp_server
 from feature_store_assets_tests.stores import HOUR, T0, at, new_store, pushed, row
 
@@ -391,7 +392,7 @@ WRITES = st.lists(
 
 
 @given(writes=WRITES, when=st.integers(-40, 60))
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(8), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_precomputed_answers_are_those_of_the_groups(
     tmp_path_factory: pytest.TempPathFactory, writes: list[tuple[str, str, int, int]], when: int
 ) -> None:

@@ -1,5 +1,6 @@
 """Each test types its commands in a project's folder of its own."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -15,7 +16,7 @@ from feature_store_assets import (
     FeatureView,
 )
 from feature_store_assets_tests.cli.commands import BAKERY
-from feature_store_assets_tests.stores import T0, pushed, row
+from feature_store_assets_tests.stores import T0, new_store, pushed, row
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def stocked(project: Path) -> Iterator[FeatureStore]:
-    """A project with rows: 25 users, and one of each kind of key."""
-    with FeatureStore(FeatureStoreConfig()) as store:
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stock")
+    with new_store(folder) as store:
         spend = pushed("spend", Feature("x", "float64"), Feature("tags", "list<string>"))
         route = pushed(
             "route",
@@ -61,4 +62,12 @@ def stocked(project: Path) -> Iterator[FeatureStore]:
         store.write_features([{**key, "event_timestamp": T0, "pages": 3}], "visit")
         store.create_snapshot("spend", "before")
         store.write_features([row("late", 40, x=1.0, tags=[])], "spend")
+    return folder
+
+
+@pytest.fixture
+def stocked(stock: Path, project: Path) -> Iterator[FeatureStore]:
+    """A project with rows: 25 users, and one of each kind of key."""
+    shutil.copytree(stock / "store", project / "data" / "feature_store")
+    with FeatureStore(FeatureStoreConfig()) as store:
         yield store

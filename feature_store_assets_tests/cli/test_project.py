@@ -151,6 +151,7 @@ def test_a_folder_in_use_is_left_as_it_is_but_an_empty_one_is_taken(folder: Path
     assert CliRunner().invoke(main, ["init", "empty"]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_new_project_applies_and_is_read(shop: Path) -> None:
     applied = shell("feature-store apply", shop)
     assert applied.returncode == 0, applied.stderr

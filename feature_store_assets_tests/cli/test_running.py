@@ -130,6 +130,7 @@ def child(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_a_run_fills_the_table_serves_it_and_is_recorded(project: Path) -> None:
     home = project / ".dagster_home"
     home.mkdir()

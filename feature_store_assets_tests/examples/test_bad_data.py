@@ -187,6 +187,7 @@ def test_rows_that_do_not_fit_are_refused_with_an_explanation(
     assert store.table(plane_day).version() == before
 
 
+@pytest.mark.slow
 def test_clean_months_raise_no_alarm(tmp_path_factory: pytest.TempPathFactory) -> None:
     start = datetime(2013, 3, 1, tzinfo=UTC)
     keys = [f"{start + timedelta(days=number):%Y-%m-%d}" for number in range(92)]

@@ -149,9 +149,10 @@ INSTANTS = [
     datetime(2013, 3, 10, 7, 15, tzinfo=UTC),
     datetime(2013, 7, 23, 1, 37, tzinfo=UTC),
 ]
+SOME = [INSTANTS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in INSTANTS[1:])]
 
 
-@pytest.mark.parametrize("t", INSTANTS, ids=str)
+@pytest.mark.parametrize("t", SOME, ids=str)
 @pytest.mark.parametrize("group", FROM_FLIGHTS, ids=by_name)
 def test_another_future_leaves_every_known_feature_equal(
     group: FeatureGroup, t: datetime, flights: pl.DataFrame
@@ -159,7 +160,7 @@ def test_another_future_leaves_every_known_feature_equal(
     assert not knows_the_future(group, flights, t)
 
 
-@pytest.mark.parametrize("t", INSTANTS, ids=str)
+@pytest.mark.parametrize("t", SOME, ids=str)
 @pytest.mark.parametrize("group", [features.plane_day, features.destination_arrivals], ids=by_name)
 def test_a_delay_told_at_departure_is_caught_as_a_leak(
     group: FeatureGroup, t: datetime, flights: pl.DataFrame
@@ -353,6 +354,7 @@ def test_a_year_of_features_reaches_what_the_example_promises(flights: pl.DataFr
     assert lost["auc_lost"][0] > 0.01
 
 
+@pytest.mark.slow
 def test_reading_data_and_scoring_load_no_dagster() -> None:
     script = (
         "import sys; from feature_store_assets.examples.flights import data, training; "

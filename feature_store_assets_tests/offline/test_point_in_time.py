@@ -21,7 +21,7 @@ from feature_store_assets.offline.schema import UTC_MICROSECONDS, TableSchema, c
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table
 from feature_store_assets_tests.strategies import cases, histories_of, instants, spines, ttls
 
-CASES = int(os.environ.get("CASES", "60"))
+CASES = int(os.environ.get("CASES", "15"))
 Row = dict[str, Any]
 
 

@@ -18,7 +18,7 @@ from feature_store_assets.offline.schema import CREATED
 from feature_store_assets.offline.winners import TIME, History, winners
 from feature_store_assets_tests.strategies import START, instants, ttls
 
-CASES = int(os.environ.get("CASES", "100"))
+CASES = int(os.environ.get("CASES", "25"))
 TIMES = "timestamp[us, UTC]"
 UTC_TIME = pl.Datetime("us", "UTC")
 

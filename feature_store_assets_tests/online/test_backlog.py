@@ -22,7 +22,7 @@ from feature_store_assets_tests.online.history import (
 NOW = day(8)
 IDS = range(6)
 PARTITIONS = ("p0", "p1", "p2")
-INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "50"))
+INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "10"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from feature_store_assets.online import OnlineStore
 from feature_store_assets.online.generations import Rebuilt, current, in_each, rebuild
 from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.row import KeySpace
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.online.history import (
     Give,
     History,
@@ -341,7 +342,9 @@ def interleave(rolls: random.Random, store: OnlineStore) -> None:  # noqa: C901 
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=examples(25),
+    deadline=None,
 )
 @given(st.randoms(use_true_random=False))
 def test_however_rebuilds_and_publishes_interleave_online_is_the_newest_row_per_key(

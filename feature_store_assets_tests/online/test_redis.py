@@ -14,7 +14,7 @@ from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.connection import masked
 from feature_store_assets.online.redis import RedisStore
 from feature_store_assets.online.row import KeySpace, sortable, tombstone
-from feature_store_assets_tests.servers import cluster, free_port, sentinel, tcp_server
+from feature_store_assets_tests.servers import cluster, connecting, free_port, sentinel, tcp_server
 
 SPACE = KeySpace("spending", 1, 0)
 
@@ -95,13 +95,16 @@ def test_functions_that_a_restart_lost_are_loaded_again(valkey_uri: str) -> None
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
-def test_an_unreachable_server_fails_at_first_use_within_a_second(scheme: str) -> None:
+def test_an_unreachable_server_fails_at_first_use_within_two_seconds(scheme: str) -> None:
     port = free_port()
     store = open_store(f"{scheme}://app:hunter2@127.0.0.1:{port}/0")
-    start = time.monotonic()
-    with pytest.raises(OnlineStoreUnavailable, match="does not answer") as caught:
+    with (
+        connecting(port) as attempts,
+        pytest.raises(OnlineStoreUnavailable, match="does not answer") as caught,
+    ):
         store.get([SPACE.key("secret_person")])
-    assert time.monotonic() - start < 2
+    # Even if each took all the time that it may.
+    assert 0 < sum(attempts) < 2
     text = str(caught.value)
     assert f"{scheme}://app:***@127.0.0.1:{port}/0" in text
     assert "hunter2" not in text
@@ -112,7 +115,8 @@ def test_an_unreachable_server_fails_at_first_use_within_a_second(scheme: str) -
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
 def test_writing_to_a_server_that_was_never_there_fails_as_soon(scheme: str) -> None:
-    store = open_store(f"{scheme}://127.0.0.1:{free_port()}/0")
+    port = free_port()
+    store = open_store(f"{scheme}://127.0.0.1:{port}/0")
     writes: list[Callable[[], object]] = [
         lambda: store.put([(SPACE.key(1), row(1))]),
         lambda: store.look([SPACE.key(1)]),
@@ -120,10 +124,12 @@ def test_writing_to_a_server_that_was_never_there_fails_as_soon(scheme: str) -> 
         lambda: list(store.scan(SPACE.prefix)),
     ]
     for write in writes:
-        start = time.monotonic()
-        with pytest.raises(OnlineStoreUnavailable, match="does not answer"):
+        with (
+            connecting(port) as attempts,
+            pytest.raises(OnlineStoreUnavailable, match="does not answer"),
+        ):
             write()
-        assert time.monotonic() - start < 2
+        assert len(attempts) == 1
     store.close()
 
 
@@ -182,10 +188,9 @@ def test_reading_does_not_wait_for_a_restarted_server(kept: Restarted) -> None:
     store = open_store(f"redis://127.0.0.1:{kept.port}")
     store.put([(SPACE.key(1), row(1))])
     kept.stop()
-    start = time.monotonic()
-    with pytest.raises(OnlineStoreUnavailable):
+    with connecting(kept.port) as attempts, pytest.raises(OnlineStoreUnavailable):
         store.get([SPACE.key(1)])
-    assert time.monotonic() - start < 2
+    assert 0 < sum(attempts) < 2
     store.close()
 
 
@@ -218,15 +223,15 @@ def test_a_scan_begins_anew_where_the_server_was_restarted(kept: Restarted) -> N
 
 def test_a_refusal_is_told_at_once(guarded: tuple[str, Any]) -> None:
     uri, admin = guarded
+    port = int(uri.rpartition(":")[2].partition("/")[0])
     store = open_store(uri)
     store.put([(SPACE.key(1), row(1))])
     for refusal in (["-script", "-eval", "-evalsha"], ["resetpass", ">other"]):
         admin.execute_command("ACL", "SETUSER", "app", *refusal)
         admin.execute_command("CLIENT", "KILL", "USER", "app")
-        start = time.monotonic()
-        with pytest.raises(OnlineStoreUnavailable):
+        with connecting(port) as attempts, pytest.raises(OnlineStoreUnavailable):
             store.put([(SPACE.key(1), row(2))])
-        assert time.monotonic() - start < 2
+        assert len(attempts) == 1
     store.close()
 
 

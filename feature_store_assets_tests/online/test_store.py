@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from feature_store_assets.errors import ConfigError
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.row import HEAD, KeySpace, sortable, tombstone
+from feature_store_assets_tests.counts import examples
 
 SPACE = KeySpace("spending", 1, 0)
 KEY = SPACE.key("user_1")
@@ -41,7 +42,7 @@ def test_more_keys_than_one_round_trip_takes_come_back_in_order(store: OnlineSto
     assert store.get([key for key, _ in rows]) == [value for _, value in rows]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(st.lists(TRIPLES, min_size=1, max_size=6))
 def test_put_keeps_the_greatest_triple(store: OnlineStore, triples: list[Triple]) -> None:
     store.delete(SPACE.prefix)
@@ -57,7 +58,7 @@ def test_an_equal_triple_is_not_written(store: OnlineStore) -> None:
     assert store.get([KEY]) == [row(1, 1, 1)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
 @given(NUMBERS, TRIPLES)
 def test_a_tombstone_yields_to_rows_read_no_earlier(
     store: OnlineStore, commit: int, triple: Triple
@@ -67,7 +68,7 @@ def test_a_tombstone_yields_to_rows_read_no_earlier(
     assert store.put([(KEY, row(*triple))]) == (triple[2] >= commit)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(TRIPLES, TRIPLES, TRIPLES)
 def test_replace_writes_only_where_the_old_row_stands(
     store: OnlineStore, stored: Triple, old: Triple, new: Triple
@@ -128,7 +129,7 @@ def test_remove_tells_how_many_rows_and_tombstones_were_there(store: OnlineStore
     assert store.remove(keys[:2_400]) == store.remove([]) == 0
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(st.lists(NUMBERS, min_size=1, max_size=6), NUMBERS)
 def test_expire_removes_the_rows_of_earlier_event_times(
     store: OnlineStore, events: list[int], oldest: int
@@ -200,6 +201,9 @@ def _put_random_rows(uri: str, seed: int) -> dict[bytes, bytes]:
 def test_processes_that_put_the_same_keys_keep_the_greatest(store: OnlineStore, uri: str) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         per_process = pool.starmap(_put_random_rows, [(uri, seed) for seed in range(3)])
+        # Ended, not terminated: children may have inherited that SIGTERM is ignored.
+        pool.close()
+        pool.join()
     best: dict[bytes, bytes] = {}
     for rows in per_process:
         for key, value in rows.items():

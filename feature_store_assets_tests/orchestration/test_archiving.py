@@ -1,12 +1,13 @@
 """Exports and imports as jobs: what was computed here is there in a fresh instance."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from feature_store_assets_tests.orchestration.shop import Shop, day
+from feature_store_assets_tests.orchestration.shop import Shop, copied, day
 
 
 def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
@@ -15,11 +16,19 @@ def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessR
     )
 
 
+@pytest.fixture(scope="module")
+def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
+        shop.deliver(0, 2)
+        assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
+        yield shop
+
+
 @pytest.fixture
-def filled(shop: Shop) -> Shop:
-    shop.deliver(0, 2)
-    assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
-    return shop
+def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
+    with copied(once_filled, tmp_path / "store") as shop:
+        yield shop
 
 
 def test_partitions_are_materialized_in_an_instance_that_never_computed_them(

@@ -1,5 +1,6 @@
 """Backups as a job, with the config that the Launchpad shows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -8,15 +9,23 @@ import pytest
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.orchestration.location import build_definitions
 from feature_store_assets.store import FeatureStore
-from feature_store_assets_tests.orchestration.shop import Shop, day
+from feature_store_assets_tests.orchestration.shop import Shop, copied, day
 from feature_store_assets_tests.orchestration.test_jobs import run
 
 
+@pytest.fixture(scope="module")
+def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
+        shop.deliver(0, 2)
+        assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
+        yield shop
+
+
 @pytest.fixture
-def filled(shop: Shop) -> Shop:
-    shop.deliver(0, 2)
-    assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
-    return shop
+def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
+    with copied(once_filled, tmp_path / "store") as shop:
+        yield shop
 
 
 def test_a_backup_from_the_launchpad_can_be_restored(filled: Shop, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Snapshots and retention as jobs, with the configs that the Launchpad shows."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,7 +11,7 @@ import pytest
 from dagster._core.events import AssetObservationData
 
 from feature_store_assets.online.row import KeySpace
-from feature_store_assets_tests.orchestration.shop import Shop, day
+from feature_store_assets_tests.orchestration.shop import Shop, copied, day
 
 
 def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
@@ -18,11 +20,19 @@ def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessR
     )
 
 
+@pytest.fixture(scope="module")
+def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
+        shop.deliver(0, 4)
+        assert shop.run("spending", "online/spending", keys=(day(0), day(4))).success
+        yield shop
+
+
 @pytest.fixture
-def filled(shop: Shop) -> Shop:
-    shop.deliver(0, 4)
-    assert shop.run("spending", "online/spending", keys=(day(0), day(4))).success
-    return shop
+def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
+    with copied(once_filled, tmp_path / "store") as shop:
+        yield shop
 
 
 def test_a_snapshot_reads_the_same_after_later_materializations(filled: Shop) -> None:

@@ -1,6 +1,6 @@
 """`validate_job`: stored partitions judged by today's expectations, and nothing rewritten."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from feature_store_assets import Drift, Feature, FeatureGroup, FeatureStore, exp
 from feature_store_assets_tests.orchestration.shop import (
     START,
     Shop,
+    copied,
     customer,
     day,
     failure,
@@ -59,13 +60,21 @@ def versions(shop: Shop, names: Sequence[str] = ("spending",)) -> list[int]:
         return [store.table(store.applied.group(name)).version() for name in names]
 
 
-@pytest.fixture
-def filled(shop: Shop) -> Shop:
+@pytest.fixture(scope="module")
+def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Six days, the fourth of which lies above what will be expected."""
-    shop.deliver(0, 5)
-    shop.deliver(3, 3, factor=40.0)
-    assert shop.run("spending", keys=(day(0), day(5))).success
-    return shop
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
+        shop.deliver(0, 5)
+        shop.deliver(3, 3, factor=40.0)
+        assert shop.run("spending", keys=(day(0), day(5))).success
+        yield shop
+
+
+@pytest.fixture
+def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
+    with copied(once_filled, tmp_path / "store") as shop:
+        yield shop
 
 
 def test_a_changed_expectation_fails_what_is_stored_partition_by_partition(filled: Shop) -> None:

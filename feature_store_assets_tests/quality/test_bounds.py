@@ -15,6 +15,7 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type, polars_type
 from feature_store_assets.quality.bounds import broken_bounds
 from feature_store_assets.quality.expectations import check
+from feature_store_assets_tests.counts import examples
 
 
 def broken(feature: Feature, *values: Any, partitions: list[str] | None = None) -> dict[str, int]:
@@ -86,7 +87,7 @@ FEATURES = [
 ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     st.sampled_from(FEATURES).flatmap(
         lambda case: st.tuples(

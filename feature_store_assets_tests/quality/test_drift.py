@@ -16,6 +16,7 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from feature_store_assets.declaration.drift import METRICS, Drift, Metric
 from feature_store_assets.quality.drift import Shift, compare, measure
 from feature_store_assets.quality.statistics import Profile, merge, profile
+from feature_store_assets_tests.counts import examples
 
 FLOATS = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 REPEATED = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=60)
@@ -73,7 +74,7 @@ def plain_psi(was: list[float], now: list[float]) -> float:
     return total
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(NUMBERS, NUMBERS)
 def test_numbers_are_compared_in_the_decile_bins_of_the_reference(
     reference: list[float], values: list[float]
@@ -84,7 +85,7 @@ def test_numbers_are_compared_in_the_decile_bins_of_the_reference(
     assert told("jensen_shannon", reference, values) == pytest.approx(distance, abs=1e-6)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(LABELS, LABELS)
 def test_strings_are_compared_by_category_and_new_ones_together(
     reference: list[str], values: list[str]
@@ -96,7 +97,7 @@ def test_strings_are_compared_by_category_and_new_ones_together(
     assert told("new_categories", reference, values) == pytest.approx(now[-1])
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(LABELS, LABELS)
 def test_chi_square_is_cramers_v_of_all_categories(reference: list[str], values: list[str]) -> None:
     labels = sorted({*reference, *values})
@@ -114,7 +115,7 @@ def test_chi_square_does_not_grow_with_the_rows() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:ks_2samp:RuntimeWarning")  # about its p-value
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(NUMBERS, NUMBERS)
 def test_ks_is_a_hundredth_off_at_most(reference: list[float], values: list[float]) -> None:
     expected = ks_2samp(reference, values, method="exact").statistic
@@ -168,7 +169,7 @@ def test_a_shift_of_heavy_tails_is_seen() -> None:
     assert told("ks", reference, values) > 0.05
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(NUMBERS | LABELS)
 def test_what_did_not_change_has_not_drifted(values: list[Any]) -> None:
     found = measure(known(values), pl.Series(values), METRICS)
@@ -177,7 +178,7 @@ def test_what_did_not_change_has_not_drifted(values: list[Any]) -> None:
     assert all(value == pytest.approx(0, abs=1e-9) for value in found.values())
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(NUMBERS, NUMBERS)
 def test_metrics_of_numbers_keep_their_range(reference: list[float], values: list[float]) -> None:
     found = measure(known(reference), pl.Series(values), METRICS)

@@ -21,6 +21,7 @@ from feature_store_assets.quality.statistics import (
     profile,
     sparkline,
 )
+from feature_store_assets_tests.counts import examples
 
 NUMBERS = st.one_of(
     st.none(),
@@ -45,7 +46,7 @@ def written(found: Profile) -> Profile:
     return Profile.from_json(json.loads(json.dumps(found.to_json(), allow_nan=False)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), NUMBERS), max_size=30))
 def test_numbers_equal_those_of_plain_python(rows: list[tuple[str, float | None]]) -> None:
     schema = {"partition": pl.String, "x": pl.Float64}
@@ -158,7 +159,7 @@ def test_a_sparkline_is_as_high_as_its_counts(counts: list[int], drawn: str) -> 
     assert sparkline(counts) == drawn
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(NUMBERS, max_size=40))
 def test_quantiles_equal_those_of_numpy(values: list[float | None]) -> None:
     finite = [value for value in values if value is not None and math.isfinite(value)]
@@ -172,7 +173,7 @@ def test_quantiles_equal_those_of_numpy(values: list[float | None]) -> None:
     assert list(got.quantiles) == sorted(got.quantiles)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(NUMBERS, max_size=40) | st.lists(st.integers(0, 4).map(float), max_size=40))
 def test_every_number_lies_in_one_bin_between_deciles(values: list[float | None]) -> None:
     finite = [value for value in values if value is not None and math.isfinite(value)]
@@ -229,7 +230,7 @@ def test_large_partitions_are_described_as_small_ones_are() -> None:
     assert got.distinct == len(set(values.tolist()))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(st.tuples(PARTS, LABELS), max_size=40))
 def test_categories_are_all_values_with_their_counts(rows: list[tuple[str, str | None]]) -> None:
     schema = {"partition": pl.String, "c": pl.String}
@@ -283,7 +284,7 @@ def test_rows_of_partitions_that_nobody_asked_for_are_left_out() -> None:
     assert (found["b"]["n"].quantiles[50], found["b"]["n"].count) == (2.5, 2)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(st.tuples(PARTS, NUMBERS, LABELS), max_size=40))
 def test_merged_profiles_count_as_the_profile_of_all_rows_does(
     rows: list[tuple[str, float | None, str | None]],

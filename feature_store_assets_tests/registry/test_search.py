@@ -1,6 +1,7 @@
 """Finding by words: one contract, over SQLite's and PostgreSQL's full-text search alike."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search, words
 from feature_store_assets.registry.stages import Stages, Standing
+from feature_store_assets_tests.counts import examples
 
 USER = Entity("user", {"user_id": "string"})
 X = Feature("x", "int64")
@@ -30,9 +32,7 @@ def group(name: str, *features: Feature, **given: Any) -> FeatureGroup:
     return FeatureGroup(name, **{"entity": USER, "features": features or (X,), **given})
 
 
-@pytest.fixture
-def shop(database: Database) -> Database:
-    """A registry with something to find."""
+def stock(database: Database) -> None:
     spending = group(
         "customer_spending",
         Feature("spend_7d", "float64", "Money of the last week, in euro."),
@@ -50,6 +50,24 @@ def shop(database: Database) -> Database:
     )
     churn = FeatureView("churn", [spending["spend_7d"]], "Who leaves.", tags={"domain": "spend"})
     Applied(database).apply([spending, weather, churn])
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stocked") / "registry.db"
+    database = Database(f"sqlite:///{path}")
+    stock(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def shop(database: Database, stocked: Path, tmp_path: Path) -> Database:
+    """A registry with something to find."""
+    if database.engine.dialect.name == "sqlite":
+        shutil.copy(stocked, tmp_path / "registry.db")
+    else:
+        stock(database)
     return database
 
 
@@ -212,7 +230,7 @@ def test_operators_are_words(shop: Database) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(text=st.text(max_size=40))
@@ -227,7 +245,7 @@ def test_whatever_is_asked_all_its_words_start_words_of_what_is_found(
 
 
 @settings(
-    max_examples=25,
+    max_examples=examples(25),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(description=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))

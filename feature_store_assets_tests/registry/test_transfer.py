@@ -1,6 +1,7 @@
 """Export and import: what one registry holds comes into another whole, or not at all."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -57,9 +58,7 @@ def model(name: str = "m", endpoint: str = "") -> Model:
     return Model(name, "t", "v", ("g.x",), ("team:growth",), endpoint, "Why.", "ann", NOON)
 
 
-@pytest.fixture
-def full(database: Database) -> Database:
-    """A registry with something in every part."""
+def stock(database: Database) -> None:
     applied = Applied(database)
     applied.apply([group("g", Y), FeatureView("v", [group("g", Y)], "Who leaves.")])
     applied.apply([group("g", X, Y, description="Apples.")], changed_by="bob")
@@ -77,10 +76,28 @@ def full(database: Database) -> Database:
     usage.add([("g", ["x", "y"])], "online", 2, 30)
     usage.flush()
     Tokens(database).create("secret")
+
+
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stocked") / "registry.db"
+    database = Database(f"sqlite:///{path}")
+    stock(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def full(database: Database, stocked: Path, tmp_path: Path) -> Database:
+    """A registry with something in every part."""
+    if database.engine.dialect.name == "sqlite":
+        shutil.copy(stocked, tmp_path / "registry.db")
+    else:
+        stock(database)
     return database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def empty(
     request: pytest.FixtureRequest, tmp_path: Path, schema: Callable[[], str]
 ) -> Iterator[Database]:

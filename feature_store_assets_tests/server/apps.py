@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import uvicorn
 from starlette.types import ASGIApp
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_exception, wait_fixed
 
 from feature_store_assets_tests.servers import free_port
 
@@ -69,19 +69,20 @@ def serving(
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        await_health(url)
+        await_health(child, url)
         yield child, url
     finally:
         child.terminate()
         child.wait(40)
 
 
-def await_health(url: str) -> None:
-    """Return when the server answers; it is asked until it does."""
-    asking = Retrying(
-        stop=stop_after_delay(60),
-        wait=wait_fixed(0.02),
-        retry=retry_if_exception_type(httpx.TransportError),
-        reraise=True,
-    )
-    asking(httpx.get, f"{url}/health")
+def await_health(child: subprocess.Popen[bytes], url: str) -> None:
+    """Return when the server answers; it is asked until it does, as long as it runs."""
+
+    def may_come(error: BaseException) -> bool:
+        return isinstance(error, httpx.TransportError) and child.poll() is None
+
+    asking = Retrying(wait=wait_fixed(0.1), retry=retry_if_exception(may_come), reraise=True)
+    # One client for all: each reads the certificates of this machine.
+    with httpx.Client() as client:
+        asking(client.get, f"{url}/health")

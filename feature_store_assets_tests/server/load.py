@@ -102,7 +102,7 @@ def backfill(root: Path, uri: str, seconds: float) -> dict[int, float]:
 
 
 class Answer(NamedTuple):
-    """What a request was answered; `revision` is the oldest in it, 0 where it was refused."""
+    """What a request was answered; `revision` is the oldest in it, 0 where it was `refused`."""
 
     kind: Kind
     sent: float
@@ -110,6 +110,7 @@ class Answer(NamedTuple):
     status: int
     revision: int
     stale: bool
+    refused: str
 
 
 class Reader:
@@ -155,13 +156,16 @@ class Reader:
             return
         seconds = time.monotonic() - sent
         told = answer.json()
-        revision, stale = 0, False
+        revision, stale, refused = 0, False, ""
         if answer.status_code == 200:
             revision, stale = self._checked(kind, entities, told), told.get("stale", False)
         else:
             assert answer.status_code == 503, answer.text
-            assert "does not answer" in answer.text
-        self.answers.append(Answer(kind, sent, seconds, answer.status_code, revision, stale))
+            refused = answer.text
+            assert "does not answer" in refused
+        self.answers.append(
+            Answer(kind, sent, seconds, answer.status_code, revision, stale, refused)
+        )
 
     def _checked(self, kind: Kind, entities: Sequence[str], told: Any) -> int:
         """The oldest revision in an answer in which nothing is wrong."""

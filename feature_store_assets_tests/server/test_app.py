@@ -20,6 +20,7 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.registry.tokens import hashed
 from feature_store_assets.server.app import create_app, from_env
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.server.apps import FEAST, ONLINE, PUSH, ask, listening
 from feature_store_assets_tests.server.conftest import MODEL, PLACES, ROUTES, SERVICE, USERS
 from feature_store_assets_tests.servers import tcp_server
@@ -243,7 +244,7 @@ def document(closed: ASGIApp) -> Any:
 def test_every_route_keeps_to_the_document(document: Any, method: str, path: str) -> None:
     operation = document[path][method]
 
-    @settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(25), database=None, suppress_health_check=list(HealthCheck))
     @given(st.one_of([operation.as_strategy(generation_mode=mode) for mode in GenerationMode]))
     def keeps(case: Any) -> None:
         headers = {"X-API-Key": "sesame"}

@@ -170,7 +170,8 @@ def test_while_redis_restarts_requests_are_refused_or_right(
     assert errors == {"OnlineStoreUnavailable": statuses["503"]}
     assert all(reader.answers[-1].revision == max(published) for reader in readers)
     away = [each for each in found if each.status == 503]
-    assert max(each.seconds for each in away) < 2
+    # Nobody waits for a server that is gone: connections are refused, none times out.
+    assert not [each.refused for each in away if "timeout" in each.refused.lower()]
     percentiles(away)
 
 

@@ -158,7 +158,13 @@ def test_a_metric_that_cannot_be_is_refused(name: str, kind: Any, message: str) 
 # The page and the dashboard, against what real servers tell
 
 
-@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "two workers"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("1", id="one process"),
+        pytest.param("2", id="two workers", marks=pytest.mark.slow),
+    ],
+)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`/metrics` after hits, misses, errors, a push, and stale answers as Redis is gone."""
     folder = tmp_path_factory.mktemp("told")

@@ -14,6 +14,7 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.server.app import create_app
 from feature_store_assets.server.online import OnlineAnswer
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.server.apps import FEAST, ONLINE, ask, post
 from feature_store_assets_tests.server.conftest import AN_HOUR_AGO, LONG_AGO
 from feature_store_assets_tests.stores import pushed
@@ -167,13 +168,13 @@ def is_answered(app: ASGIApp, path: str, body: bytes) -> None:
     answer.json()
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sampled_from([ONLINE, FEAST]), BODIES)
 def test_any_bytes_are_answered(app: ASGIApp, path: str, body: bytes) -> None:
     is_answered(app, path, body)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from([ONLINE, FEAST]), REQUESTS | JSON)
 @example(
     FEAST, {"feature_service": "model", "entities": {"user": [], "origin": [], "distance": []}}

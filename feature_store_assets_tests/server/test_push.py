@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.server.apps import PUSH, ask, post
 from feature_store_assets_tests.server.test_online import JSON
 from feature_store_assets_tests.stores import T0, new_store, pushed, traces
@@ -205,7 +206,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGIApp]:
 
 
 @pytest.mark.filterwarnings("ignore:.*did not declare:UserWarning")
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(REQUESTS)
 def test_any_json_is_answered(fuzzed: ASGIApp, asked: Any) -> None:
     headers = {"content-type": "application/json"}

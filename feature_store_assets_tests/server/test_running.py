@@ -11,7 +11,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_result, wait_fixed
 
 from feature_store_assets.errors import ConfigError
 from feature_store_assets.server.running import is_loopback, serve
@@ -85,7 +85,6 @@ def refused(url: str) -> None:
 def until(condition: Any, *, still: Any = False) -> None:
     """Return when a condition tells something else than `still`."""
     waiting = Retrying(
-        stop=stop_after_delay(60),
         wait=wait_fixed(0.05),
         retry=retry_if_result(lambda told: told is still),
     )

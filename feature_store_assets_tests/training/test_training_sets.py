@@ -37,7 +37,7 @@ from feature_store_assets.errors import (
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.training.stored import TrainingSet
 from feature_store_assets_tests.offline.tables import frame
-from feature_store_assets_tests.stores import T0, at, new_store, pushed, row
+from feature_store_assets_tests.stores import T0, at, copied_store, new_store, pushed, row
 
 SPENDING = pushed(
     "spending", Feature("spent", "float64"), Feature("orders", "int64"),
@@ -51,11 +51,19 @@ SPLIT = {"train": 0.6, "valid": 0.2, "test": 0.2}
 NUMBERS = ["spent", "orders", "active"]
 
 
+@pytest.fixture(scope="module")
+def customers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("customers")
+    with new_store(folder) as store:
+        fill(store)
+    return folder
+
+
 @pytest.fixture
-def churn(store: FeatureStore) -> FeatureStore:
+def churn(customers: Path, tmp_path: Path) -> Iterator[FeatureStore]:
     """Twenty customers' spending and visits, and the view 'churn' over both."""
-    fill(store)
-    return store
+    with copied_store(customers, tmp_path) as store:
+        yield store
 
 
 def fill(store: FeatureStore) -> None:
@@ -284,6 +292,7 @@ def test_the_manifest_says_all_that_it_takes(churn: FeatureStore) -> None:
     assert other.manifest["spine"]["digest"] != manifest["spine"]["digest"]
 
 
+@pytest.mark.slow
 def test_a_set_is_found_again_by_another_store_and_another_process(churn: FeatureStore) -> None:
     held = created(churn)
     with new_store(churn.config.root.parent) as other:

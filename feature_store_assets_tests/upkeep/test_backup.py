@@ -86,7 +86,7 @@ def settings(request: pytest.FixtureRequest) -> Callable[[str, str], dict[str, A
         (("sqlite", "lmdb"), ("sqlite", "lmdb")),
         pytest.param(("postgresql", "lmdb"), ("postgresql", "lmdb"), marks=pytest.mark.slow),
         pytest.param(("sqlite", "redis"), ("sqlite", "redis"), marks=pytest.mark.slow),
-        (("sqlite", "lmdb"), ("postgresql", "redis")),
+        pytest.param(("sqlite", "lmdb"), ("postgresql", "redis"), marks=pytest.mark.slow),
         pytest.param(("postgresql", "redis"), ("sqlite", "lmdb"), marks=pytest.mark.slow),
     ],
     ids="-".join,

@@ -29,6 +29,7 @@ from feature_store_assets.offline.schema import PARTITION, TableSchema
 from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.upkeep.importing import Filled
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.servers import postgres_server
 from feature_store_assets_tests.stores import at, new_store, pushed, row, traces
 from feature_store_assets_tests.strategies import KEY_VALUES, instants
@@ -122,7 +123,7 @@ def contents(draw: st.DrawFn) -> tuple[FeatureGroup, pa.Table]:
     return group, pa.Table.from_pylist(rows, schema=TableSchema.of(group).arrow)
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(content=contents())
 def test_every_value_of_every_type_comes_back(content: tuple[FeatureGroup, pa.Table]) -> None:
     group, rows = content
@@ -137,6 +138,7 @@ def test_every_value_of_every_type_comes_back(content: tuple[FeatureGroup, pa.Ta
             assert stored(one, "g")[1] == rows.num_rows
 
 
+@pytest.mark.slow
 def test_an_archive_comes_into_a_registry_in_postgresql(
     source: FeatureStore, archive: Path, tmp_path: Path
 ) -> None:

@@ -166,6 +166,7 @@ def test_a_restore_that_fails_after_the_registry_takes_it_back(kept: Path, tmp_p
     FeatureStore.restore(kept, config)
 
 
+@pytest.mark.slow
 def test_a_long_log_is_read_from_a_checkpoint(
     store: FeatureStore, config: FeatureStoreConfig, tmp_path: Path
 ) -> None:
