@@ -1,6 +1,5 @@
 """Features that are dropped for good: the others read as before, and the name is free."""
 
-import os
 from typing import Any
 
 import polars as pl
@@ -18,10 +17,11 @@ from feature_store_assets.errors import (
     GroupNotFound,
 )
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 
 A, B, C = Feature("a", "int64"), Feature("b", "int64"), Feature("c", "string")
-CASES = int(os.environ.get("CASES", "6"))
+CASES = examples(15)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,11 +22,12 @@ from feature_store_assets.offline.frames import FeatureTable
 from feature_store_assets.offline.schema import CREATED, TableSchema, conform
 from feature_store_assets.online.row import HEAD, KeySpace, RowCodec, encode_table, instant, micros
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import new_store
 from feature_store_assets_tests.test_instants import BEFORE, FEATURES, MISREAD, NOW, group, read
 
 # So many go through a whole store, and twenty times as many through its kernels.
-CASES = int(os.environ.get("CASES", "6"))
+CASES = examples(25)
 _FILLED = 50
 
 

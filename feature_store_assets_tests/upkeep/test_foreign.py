@@ -4,7 +4,6 @@ import atexit
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -24,10 +23,11 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.upkeep.archive import sealed
+from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.upkeep.backups import config_at, tree
 
-CASES = int(os.environ.get("CASES", "4"))
+CASES = examples(20)
 CANARY = "canary_of_foreign_files"
 GROUP = pushed("a", Feature("x", "int64"), online=False)
 VIEW = FeatureView("v", [GROUP])
