@@ -18,7 +18,7 @@ from feature_store_assets import Entity, Feature, FeatureGroup, FeatureStore, Fe
 from feature_store_assets.declaration.drift import Drift, Metric
 from feature_store_assets.declaration.expect import Expectation, expect
 from feature_store_assets.declaration.partitions import Partitions
-from feature_store_assets.gate import Judged
+from feature_store_assets.ingestion.gate import Judged
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality.drift import measure
 from feature_store_assets.quality.expectations import Verdict, check

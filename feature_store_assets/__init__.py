@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.request import RequestFeature as RequestFeature
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors.base import FeatureStoreError as FeatureStoreError
+    from feature_store_assets.ingestion.pushing import FeatureType as FeatureType
     from feature_store_assets.offline.frames import FeatureTable as FeatureTable
     from feature_store_assets.orchestration.component import (
         FeatureGroupComponent as FeatureGroupComponent,
     )
     from feature_store_assets.orchestration.location import build_definitions as build_definitions
-    from feature_store_assets.pushing import FeatureType as FeatureType
     from feature_store_assets.registry.search import Filters as Filters
     from feature_store_assets.server.metrics import metric as metric
     from feature_store_assets.store import FeatureStore as FeatureStore
@@ -44,7 +44,7 @@ _HOME = {
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors.base",
     "FeatureTable": "offline.frames",
-    "FeatureType": "pushing",
+    "FeatureType": "ingestion.pushing",
     "FeatureView": "declaration.view",
     "Filters": "registry.search",
     "RequestFeature": "declaration.request",

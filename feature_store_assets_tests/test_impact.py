@@ -9,7 +9,7 @@ import pytest
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, LineageNotFound
-from feature_store_assets.impact import ChangeType
+from feature_store_assets.lineage.impact import ChangeType
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
 from feature_store_assets_tests.stores import copied_store, new_store, pushed, row

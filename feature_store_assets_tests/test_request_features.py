@@ -23,7 +23,7 @@ from feature_store_assets.errors import (
     NaiveTimestamps,
     SpineError,
 )
-from feature_store_assets.historical import with_computed
+from feature_store_assets.retrieval.historical import with_computed
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
 from feature_store_assets_tests.counts import examples

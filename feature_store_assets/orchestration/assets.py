@@ -11,7 +11,7 @@ import dagster as dg
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
 from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
-from feature_store_assets.gate import Admitted, Judged
+from feature_store_assets.ingestion.gate import Admitted, Judged
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.orchestration.checks import (
     check_specs,

@@ -11,7 +11,7 @@ import dagster as dg
 
 from feature_store_assets.dagster_io.names import DRIFT, QUALITY
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.gate import Judged
+from feature_store_assets.ingestion.gate import Judged
 from feature_store_assets.orchestration.metadata import failures_table, shifts_table
 from feature_store_assets.quality.drift import Shift
 from feature_store_assets.quality.expectations import Verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 from feature_store_assets.declaration.group import FeatureGroup, Window
 from feature_store_assets.errors import DeclarationChanged, GroupNotFound
-from feature_store_assets.gate import Admitted
+from feature_store_assets.ingestion.gate import Admitted
 from feature_store_assets.offline.frames import arrow_table
 from feature_store_assets.offline.schema import TableSchema, conform
 from feature_store_assets.orchestration.partitioning import Slots

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from feature_store_assets.dagster_io.names import ALL
-from feature_store_assets.gate import Admitted
+from feature_store_assets.ingestion.gate import Admitted
 from feature_store_assets.orchestration.checks import evaluations
 from feature_store_assets.orchestration.metadata import partition_metadata
 from feature_store_assets.store import FeatureStore

@@ -14,7 +14,7 @@ from pydantic import Field
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError, GroupNotFound
-from feature_store_assets.gate import Judged
+from feature_store_assets.ingestion.gate import Judged
 from feature_store_assets.orchestration.checks import (
     check_specs,
     evaluations,

@@ -1,1 +1,1 @@
-"""Reads of stored rows: what they mean, what retention removed of it, and when they begin again."""
+"""The way out: joins, online reads, what retention removed, and reads that begin again."""

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.pushing import FeatureMetadata, FeatureType, drop, pushed_group, register
+from feature_store_assets.ingestion.pushing import (
+    FeatureMetadata,
+    FeatureType,
+    drop,
+    pushed_group,
+    register,
+)
 from feature_store_assets.registry.applied import Change, Declared
 from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card

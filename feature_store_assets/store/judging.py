@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from feature_store_assets.gate import Judged
-    from feature_store_assets.review import Review
+    from feature_store_assets.ingestion.gate import Judged
+    from feature_store_assets.ingestion.review import Review
 
 
 class Judging(Reading):
@@ -42,7 +42,7 @@ class Judging(Reading):
         features are only counted. `statistics` keeps the same by partition.
         """
         group, rows = self._stored(feature_group, features, start_time, end_time)
-        from feature_store_assets.review import describe
+        from feature_store_assets.ingestion.review import describe
 
         found: dict[str, Any] = describe(group, rows, features or group.feature_names)
         return found
@@ -72,7 +72,7 @@ class Judging(Reading):
         """
         group, rows = self._stored(feature_group, features, start_time, end_time)
         names = features or group.feature_names
-        from feature_store_assets.review import assess
+        from feature_store_assets.ingestion.review import assess
 
         found: dict[str, Any] = assess(group, rows, names, quality_rules)
         return found
@@ -116,7 +116,7 @@ class Judging(Reading):
             version = self.snapshots.version(group, table, snapshot)
             return table.facts(revised=group.revised, version=version).collect()
 
-        from feature_store_assets.review import Review
+        from feature_store_assets.ingestion.review import Review
 
         return Review(
             self._database,

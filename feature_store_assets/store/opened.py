@@ -21,7 +21,7 @@ from feature_store_assets.registry.snapshots import SnapshotTable
 from feature_store_assets.registry.stages import Stages
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.usage import Usage
-from feature_store_assets.serving import Serving
+from feature_store_assets.retrieval.serving import Serving
 from feature_store_assets.snapshots import Snapshots
 
 if TYPE_CHECKING:

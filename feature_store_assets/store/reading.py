@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.errors import FeatureNotFound
-from feature_store_assets.historical import Historical, Options, read_spine
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.frames import (
     FeatureTable,
@@ -22,6 +21,7 @@ from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
 from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
+from feature_store_assets.retrieval.historical import Historical, Options, read_spine
 from feature_store_assets.retrieval.removed import RemovedRanges
 from feature_store_assets.retrieval.steady import Watched, steady
 from feature_store_assets.store.opened import Opened

@@ -6,16 +6,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from feature_store_assets.impact import analyze
 from feature_store_assets.lineage.answers import Lineage
+from feature_store_assets.lineage.impact import analyze
 from feature_store_assets.registry.models import Model
 from feature_store_assets.store.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feature_store_assets.impact import ChangeType
     from feature_store_assets.lineage.answers import Direction
+    from feature_store_assets.lineage.impact import ChangeType
 
 
 class Tracing(Reading):

@@ -6,13 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
+from feature_store_assets.ingestion.pushing import Mode, WriteResult, push
 from feature_store_assets.offline.frames import arrow_table
-from feature_store_assets.pushing import Mode, WriteResult, push
 from feature_store_assets.store.declaring import Declaring
 from feature_store_assets.store.online import Online
 
 if TYPE_CHECKING:
-    from feature_store_assets.gate import Admitted
+    from feature_store_assets.ingestion.gate import Admitted
 
 
 class Writing(Declaring, Online):

@@ -22,8 +22,8 @@ from feature_store_assets.snapshots.manifest import packages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from feature_store_assets.historical import Historical
     from feature_store_assets.offline.point_in_time import Spine
+    from feature_store_assets.retrieval.historical import Historical
     from feature_store_assets.training.splitting import Split
 
 MANIFEST = "manifest.json"

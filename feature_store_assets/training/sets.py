@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow.parquet as pq
 
-    from feature_store_assets.historical import Historical
     from feature_store_assets.offline.point_in_time import Spine
     from feature_store_assets.registry.pins import Pins
     from feature_store_assets.registry.training_sets import TrainingSetTable
+    from feature_store_assets.retrieval.historical import Historical
     from feature_store_assets.training.manifest import Recipe
     from feature_store_assets.training.stored import Rejoin
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
     from torch.utils.data import TensorDataset
 
-    from feature_store_assets.historical import Historical
+    from feature_store_assets.retrieval.historical import Historical
 
     # Returns a view's features by the versions and rules that a manifest keeps.
     Rejoin = Callable[[FeatureView, Mapping[str, Any]], Historical]

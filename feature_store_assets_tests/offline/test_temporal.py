@@ -14,11 +14,11 @@ import pytest
 
 from feature_store_assets.declaration.instants import FIRST, LAST, earlier, utc
 from feature_store_assets.errors import DataError, OutsideCalendar
-from feature_store_assets.historical import read_spine
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import TableSchema, conform, typed_keys
+from feature_store_assets.retrieval.historical import read_spine
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 WEST, EAST = (timezone(timedelta(hours=hours)) for hours in (-5, 9))

@@ -27,7 +27,7 @@ from feature_store_assets.errors import (
     StorageUnusable,
     WrittenByDagster,
 )
-from feature_store_assets.pushing import Mode
+from feature_store_assets.ingestion.pushing import Mode
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import T0, at, new_store, pushed, row, traces

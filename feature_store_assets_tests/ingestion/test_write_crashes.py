@@ -30,7 +30,7 @@ NEXT: dict[str, list[dict[str, Any]]] = {
 }
 CHILD = """
 import signal, sys
-from feature_store_assets_tests.test_write_crashes import NEXT, new_store
+from feature_store_assets_tests.ingestion.test_write_crashes import NEXT, new_store
 from pathlib import Path
 
 with new_store(Path(sys.argv[1])) as store:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from feature_store_assets import Drift, Feature, FeatureStore, expect, review
+from feature_store_assets import Drift, Feature, FeatureStore, expect
 from feature_store_assets.errors import (
     DataError,
     DeclarationChanged,
@@ -18,6 +18,7 @@ from feature_store_assets.errors import (
     SchemaMismatch,
     StillRejected,
 )
+from feature_store_assets.ingestion import review
 from feature_store_assets_tests.meters import (
     NAME,
     START,

@@ -426,7 +426,7 @@ def test_a_publish_that_was_cut_off_before_joining_is_made_good(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("feature_store_assets.serving.refresh", killed)
+        patch.setattr("feature_store_assets.retrieval.serving.refresh", killed)
         with pytest.raises(KeyboardInterrupt):
             shop.write_features([row("ann", 2, total=5.0, orders=9)], "spend")
     shop.publish(shop.applied.group("spend"), ["2024-01"])

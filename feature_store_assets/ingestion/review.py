@@ -17,7 +17,7 @@ from feature_store_assets.errors import (
     StillRejected,
     suggestion,
 )
-from feature_store_assets.gate import Gate
+from feature_store_assets.ingestion.gate import Gate
 from feature_store_assets.offline.frames import FeatureTable
 from feature_store_assets.offline.quarantine import REASONS, Quarantine, Rejected
 from feature_store_assets.offline.reading import portions
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.gate import Admitted, Judged
+    from feature_store_assets.ingestion.gate import Admitted, Judged
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.database import Database
     from feature_store_assets.training.stored import TrainingSet

@@ -1,0 +1,1 @@
+"""The way in: what judges rows, what pushes them, and what is judged again."""
