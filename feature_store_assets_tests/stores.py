@@ -1,7 +1,11 @@
 """Small stores for tests: a fresh data root each, and the rows that go into them."""
 
+import atexit
 import shutil
+import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,27 @@ def copied_store(filled: Path, root: Path, **settings: Any) -> FeatureStore:
     """A store with the rows of another, which was made in a folder, and closed."""
     shutil.copytree(filled / "store", root / "store")
     return new_store(root, **settings)
+
+
+def once(fill: Callable[[FeatureStore], FeatureStore]) -> Callable[[FeatureStore], FeatureStore]:
+    """Fill new stores alike: one as `fill` does, and all by copying it."""
+
+    @wraps(fill)
+    def filled(store: FeatureStore) -> FeatureStore:
+        shutil.copytree(_kept(fill), store.config.root)
+        return store
+
+    return filled
+
+
+@cache
+def _kept(fill: Callable[[FeatureStore], FeatureStore]) -> Path:
+    """The data root of a store that was filled, until this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="fsa"))
+    atexit.register(shutil.rmtree, folder)
+    with new_store(folder) as store:
+        fill(store)
+        return store.config.root
 
 
 def at(hours: float) -> datetime:

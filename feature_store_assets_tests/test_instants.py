@@ -23,7 +23,7 @@ from feature_store_assets.online.row import instant, micros
 from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.server.apps import ONLINE, PUSH, ask, post
-from feature_store_assets_tests.stores import at, new_store, pushed, traces
+from feature_store_assets_tests.stores import at, new_store, once, pushed, traces
 
 MICROSECONDS = pa.timestamp("us", "UTC")
 FEATURES = (
@@ -61,6 +61,7 @@ def read(store: FeatureStore, name: str, **asked: Any) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
+@once
 def edges(store: FeatureStore) -> FeatureStore:
     store.register_feature_group(group("edges"))
     store.write_features(EDGES, "edges")
@@ -195,6 +196,7 @@ KEPT = fact(2, NOW, NOW)
 
 
 @pytest.fixture
+@once
 def bad(store: FeatureStore) -> FeatureStore:
     """A store whose group holds a sound row of entity 2, and of entity 1 only unsound ones."""
     store.register_feature_group(group("bad"))

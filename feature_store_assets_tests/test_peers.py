@@ -17,12 +17,13 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.store import FeatureStore
-from feature_store_assets_tests.stores import at, pushed, row
+from feature_store_assets_tests.stores import at, once, pushed, row
 
 TTL = timedelta(hours=10)
 
 
 @pytest.fixture
+@once
 def users(store: FeatureStore) -> FeatureStore:
     store.apply(pushed("users", Feature("x", "float64"), ttl=TTL))
     store.write_features([row("a", 0, x=1.0), row("a", 4, x=2.0), row("b", 0, x=10.0)], "users")

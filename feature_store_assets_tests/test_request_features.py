@@ -27,7 +27,7 @@ from feature_store_assets.retrieval.historical import with_computed
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
 from feature_store_assets_tests.counts import examples
-from feature_store_assets_tests.stores import T0, at, new_store, pushed
+from feature_store_assets_tests.stores import T0, at, new_store, once, pushed
 
 DELAYS = pushed(
     "delays", Feature("mean", "float64"), Feature("flights", "int64"),
@@ -47,6 +47,7 @@ FLIGHT = FeatureView(
 
 
 @pytest.fixture
+@once
 def flights(store: FeatureStore) -> FeatureStore:
     store.apply(DELAYS, FLIGHT)
     row = {"carrier": "AA", "event_timestamp": at(0), "mean": 5.0, "flights": 2}

@@ -22,12 +22,13 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.store import FeatureStore
-from feature_store_assets_tests.stores import new_store, pushed, row, traces
+from feature_store_assets_tests.stores import new_store, once, pushed, row, traces
 
 SPINE = [row("u", 5)]
 
 
 @pytest.fixture
+@once
 def spending(store: FeatureStore) -> FeatureStore:
     """Groups 'a' and 'b' in the view 'both'; 'a' holds x=1."""
     a, b = pushed("a", Feature("x", "int64")), pushed("b", Feature("y", "int64"))

@@ -24,10 +24,11 @@ from feature_store_assets.errors import (
     SpineError,
     ViewNotFound,
 )
-from feature_store_assets_tests.stores import HOUR, T0, at, new_store, pushed, row, traces
+from feature_store_assets_tests.stores import HOUR, T0, at, new_store, once, pushed, row, traces
 
 
 @pytest.fixture
+@once
 def people(store: FeatureStore) -> FeatureStore:
     for name, kind in {"user_age": "integer", "user_country": "string"}.items():
         store.register_feature(name=name, data_type=kind, feature_group="demographics")
@@ -211,6 +212,7 @@ def test_a_group_without_rows_says_how_to_fill_it(store: FeatureStore) -> None:
 
 
 @pytest.fixture
+@once
 def travel(store: FeatureStore) -> FeatureStore:
     """Groups by user (int), and by route (two keys); the view 'trip' over both."""
     users = pushed(
@@ -390,6 +392,7 @@ def test_peers_11_a_row_that_arrives_late_reaches_online_if_it_is_the_newest(
 
 
 @pytest.fixture
+@once
 def corrected(store: FeatureStore) -> FeatureStore:
     """A group that says when rows arrived: 12.0 at once, its correction 99.0 three hours later."""
     store.register_feature_group(pushed("g", Feature("x", "float64"), created="arrived"))

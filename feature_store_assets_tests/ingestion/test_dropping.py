@@ -19,13 +19,14 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.counts import examples
-from feature_store_assets_tests.stores import at, new_store, pushed, row
+from feature_store_assets_tests.stores import at, new_store, once, pushed, row
 
 A, B, C = Feature("a", "int64"), Feature("b", "int64"), Feature("c", "string")
 CASES = examples(15)
 
 
 @pytest.fixture
+@once
 def three(store: FeatureStore) -> FeatureStore:
     store.apply(pushed("g", A, B, C))
     store.write_features([row("u", 0, a=1, b=2, c="x")], "g")

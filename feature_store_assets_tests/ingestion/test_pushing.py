@@ -30,7 +30,7 @@ from feature_store_assets.errors import (
 from feature_store_assets.ingestion.pushing import Mode
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.counts import examples
-from feature_store_assets_tests.stores import T0, at, new_store, pushed, row, traces
+from feature_store_assets_tests.stores import T0, at, new_store, once, pushed, row, traces
 
 AGE = Feature("age", "int64", ge=0)
 COUNTRY = Feature("country", "string", one_of=["US", "UK", "CA"])
@@ -41,6 +41,7 @@ def values(store: FeatureStore, group: str, feature: str) -> list[Any]:
 
 
 @pytest.fixture
+@once
 def people(store: FeatureStore) -> FeatureStore:
     """A store with the group 'people' and one row of two people."""
     store.register_feature_group(pushed("people", AGE, COUNTRY))

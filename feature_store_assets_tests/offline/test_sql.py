@@ -9,10 +9,11 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.errors import DataError, SnapshotNotFound
 from feature_store_assets.offline.sql import is_query
 from feature_store_assets.store import FeatureStore
-from feature_store_assets_tests.stores import pushed, row, traces
+from feature_store_assets_tests.stores import once, pushed, row, traces
 
 
 @pytest.fixture
+@once
 def shop(store: FeatureStore) -> FeatureStore:
     """Groups 'orders' (u: 1 then 2, v: 5), 'people' (with addresses), and 'empty'."""
     store.apply(

@@ -25,7 +25,7 @@ from feature_store_assets.offline.frames import ParquetTable
 from feature_store_assets.offline.point_in_time import Join, Lookup
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
-from feature_store_assets_tests.stores import T0, at, new_store, pushed
+from feature_store_assets_tests.stores import T0, at, new_store, once, pushed
 
 FLIGHTS = pushed(
     "flights", Feature("delay", "float64"), Feature("tags", "list<string>"),
@@ -45,6 +45,7 @@ COUNT = 300
 
 
 @pytest.fixture
+@once
 def air(store: FeatureStore) -> FeatureStore:
     store.apply(FLIGHTS, ROUTES, TRIP)
     store.write_features(

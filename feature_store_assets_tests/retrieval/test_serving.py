@@ -27,7 +27,7 @@ from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.servers import redis_server, tcp_server
-from feature_store_assets_tests.stores import HOUR, T0, at, new_store, pushed, row
+from feature_store_assets_tests.stores import HOUR, T0, at, new_store, once, pushed, row
 
 USER = Entity("user", {"entity_id": "string"})
 SPEND = pushed("spend", Feature("total", "float64"), Feature("orders", "int64"), entity=USER,
@@ -37,6 +37,7 @@ BOTH = FeatureView("both", [SPEND, PLACE["city", "since"]])
 
 
 @pytest.fixture
+@once
 def shop(store: FeatureStore) -> FeatureStore:
     filled(store)
     return store

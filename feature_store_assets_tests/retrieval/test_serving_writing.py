@@ -9,7 +9,7 @@ import pytest
 from feature_store_assets import Entity, Feature, FeatureStore
 from feature_store_assets.errors import DataError
 from feature_store_assets_tests.servers import redis_server
-from feature_store_assets_tests.stores import T0, at, new_store, pushed, row
+from feature_store_assets_tests.stores import T0, at, new_store, once, pushed, row
 
 DAY = timedelta(days=1)
 
@@ -25,6 +25,7 @@ def served(store: FeatureStore, *entities: str) -> list[Any]:
 
 
 @pytest.fixture
+@once
 def spend(store: FeatureStore) -> FeatureStore:
     store.apply(pushed("spend", Feature("x", "float64"), ttl=2 * DAY))
     return store
