@@ -29,7 +29,7 @@ from feature_store_assets.online.joined import (
 )
 from feature_store_assets.online.publish import Published, Wrote
 from feature_store_assets.online.query import Part, Query
-from feature_store_assets.online.row import KeySpace, micros, sortable
+from feature_store_assets.online.row import SIGN, KeySpace, micros, sortable
 from feature_store_assets.progress import progress
 from feature_store_assets.registry.stages import Stages, served
 from feature_store_assets.registry.usage import Path, Usage
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _FRESH = 5.0
 _LONGEST = 30.0
 _MARGIN = 5.0  # seconds that a read may take from its preparation to its answer
+_MICRO = timedelta(microseconds=1)
 _AGAIN = 0.5  # seconds until a store that did not answer is asked again
 _QUERIES = 2_048
 
@@ -369,7 +370,8 @@ class Serving:
         """
         if group.ttl is None:
             return 0
-        oldest = sortable(micros(now - group.ttl - grace))
+        # In whole numbers, for the instant may lie before all that Python has.
+        oldest = sortable(max(micros(now) - group.ttl // _MICRO - grace // _MICRO, -SIGN))
         return in_each(self.store, group, lambda space: self.store.expire(space.prefix, oldest))
 
 
