@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -156,6 +157,14 @@ def test_a_refused_push_leaves_no_trace(edges: FeatureStore) -> None:
     with pytest.raises(OutsideCalendar):
         edges.write_features(rows, "unheard_of")
     assert traces(edges) == before
+
+
+@pytest.mark.parametrize("moment", [1.5, 7, date(2024, 1, 1), "2024-01-01", np.datetime64("now")])
+def test_bounds_that_are_no_datetime_are_refused(edges: FeatureStore, moment: Any) -> None:
+    with pytest.raises(DataError, match=r"at is a .*Give a datetime with a time zone"):
+        edges.get_online_features("edges", [1], at=moment)
+    with pytest.raises(DataError, match=r"end_time is a .*Give a datetime with a time zone"):
+        edges.read_features("edges", end_time=moment)
 
 
 # What was stored before there was a door

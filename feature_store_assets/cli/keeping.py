@@ -219,7 +219,8 @@ def retain(groups: tuple[str, ...], *, applied: bool, as_json: bool) -> None:
     """Remove what is older than its group keeps.
 
     Without --apply it only shows what would go. Whole partitions, by event time; never the newest
-    row of an entity that is still served, nor what a snapshot or legal hold pins. For all groups,
+    row of an entity that is still served, nor what a snapshot or legal hold pins. Online rows that
+    are older than their ttl by a day go with --apply. For all groups,
     snapshots, quarantine, statistics and usage go, too, as the settings say.
     """
     with fs.FeatureStore.from_env() as store:
@@ -230,10 +231,11 @@ def retain(groups: tuple[str, ...], *, applied: bool, as_json: bool) -> None:
         print_json(answer if outdated is None else {**answer, "outdated": asdict(outdated)})
         return
     print_rows(
-        ["group", "partitions", "rows", "bytes", "files freed", "bytes freed", "stays because"],
+        ["group", "partitions", "rows", "bytes", "files freed", "bytes freed", "online expired",
+         "stays because"],
         [
             [each.feature_group, len(each.partitions), each.rows, each.bytes, each.files,
-             each.bytes_freed, _why(each)]
+             each.bytes_freed, each.online_rows_expired, _why(each)]
             for each in found
         ],
         as_json=False,

@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from feature_store_assets.declaration.canonical import duration, group_hash, seconds
@@ -160,10 +160,6 @@ class FeatureGroup:
         freeze(self, "slots", tuple(self.slots))
         freeze(self, "tags", checked_tags(dict(self.tags), self.name))
         freeze(self, "partition_by", tuple(sorted(dict(self.partition_by).items())))
-        if self.new_features not in {"draft", "refuse"}:
-            raise DeclarationError(
-                f"new_features of '{self.name}' is 'draft' or 'refuse', not '{self.new_features}'."
-            )
         self._check_columns()
         self._check_quality()
         self._check_time()
@@ -211,10 +207,10 @@ class FeatureGroup:
     def _check_time(self) -> None:
         if self.version < 1:
             raise DeclarationError(f"Versions of '{self.name}' start at 1, not {self.version}.")
-        if self.closed not in {"left", "right"}:
-            raise DeclarationError(
-                f"closed of '{self.name}' is 'left' or 'right', not '{self.closed}'."
-            )
+        for what, allowed in (("closed", Closed), ("new_features", NewFeatures)):
+            if (given := getattr(self, what)) not in get_args(allowed):
+                ways = " or ".join(map(repr, get_args(allowed)))
+                raise DeclarationError(f"{what} of '{self.name}' is {ways}, not '{given}'.")
         for what in _SPANS:
             span: timedelta | None = getattr(self, what)
             if span is not None and span <= timedelta(0):
@@ -342,6 +338,8 @@ class FeatureGroup:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         given = dict(value)
+        if unknown := given.keys() - _STORED:
+            raise DeclarationError(f"A stored group has no field '{min(unknown)}'.")
         partitions = given.get("partitions")
         given["partitions"] = None if partitions is None else Partitions.from_json(partitions)
         given["entity"] = Entity.from_json(given["entity"])
@@ -379,6 +377,9 @@ class FeatureGroup:
         slots = moved(older.slots or older.feature_names, [feature.name for feature in known])
         dropped = any(map(is_empty, slots))
         return replace(self, features=tuple(known), slots=slots if dropped else ())
+
+
+_STORED = {each.name for each in fields(FeatureGroup)} - {"function", "ins"}
 
 
 def feature_group(

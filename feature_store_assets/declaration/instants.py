@@ -75,8 +75,13 @@ def utc(moment: datetime, what: str) -> datetime:
     Raises
     ------
     DataError
-        In UTC it lies outside the years 1 to 9999.
+        It is no datetime, or in UTC it lies outside the years 1 to 9999.
     """
+    if not isinstance(moment, datetime):
+        raise DataError(
+            f"{what} is a {type(moment).__name__}. Give a datetime with a time zone, such as "
+            f"datetime(2024, 1, 31, tzinfo=UTC)."
+        )
     try:
         return moment.astimezone(UTC)
     except (OverflowError, ValueError):

@@ -5,7 +5,7 @@ So a declaration keeps this value; `orchestration` makes Dagster's object from i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ _TIME_KINDS = {
     "MonthlyPartitionsDefinition": "monthly",
     "TimeWindowPartitionsDefinition": "cron",
 }
+_KINDS = {*_TIME_KINDS.values(), "static", "multi", "calendar"}
 _CALENDAR = ("year", "month", "day")
 
 
@@ -112,7 +113,21 @@ class Partitions:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return what was declared.
+
+        Raises
+        ------
+        DeclarationError
+            No declaration makes such partitions.
+        """
         given = dict(value)
+        if unknown := given.keys() - {each.name for each in fields(cls)}:
+            raise DeclarationError(f"Partitions have no field '{min(unknown)}'.")
+        if given.get("kind") not in _KINDS:
+            known = ", ".join(sorted(_KINDS))
+            raise DeclarationError(f"Partitions are one of {known}, not '{given.get('kind')}'.")
+        if given["kind"] == "calendar":
+            return cls.calendar(tuple(given.get("keys", ())))
         for bound in ("start", "end"):
             if bound in given:
                 given[bound] = datetime.fromisoformat(given[bound])

@@ -278,6 +278,7 @@ def push(
         raise GroupNotFound(new.name, [group.name for group in applied.groups()])
     extended = _extension(new, data, new_features)
     group = extended(known)
+    group = group if known is None else group.in_order_of(known)
     # The gate comes before anything is recorded: refused rows leave no trace.
     table = open_table(group)
     rows = _gated(table, group, data)
@@ -367,13 +368,18 @@ def _unknown(
     # Another writer may have added a feature since these rows were read: it is null in them.
     features = [name for name, _ in table.features if name in rows.column_names]
     incoming = polars_frame(rows).with_row_index("__row")
+    # A column that a dropped feature left under the name of a new one holds nothing of it.
+    kept = [name for name in features if name not in table.stale]
     held = table.read(
-        [*facts, CREATED, *features],
+        [*facts, CREATED, *kept],
         partitions=incoming[PARTITION].unique().to_list(),
         entities=incoming.select(table.keys).unique(),
         version=version,
     )
     stored = polars_frame(held)
+    stored = stored.with_columns(
+        pl.lit(None, incoming.schema[name]).alias(name) for name in features if name not in kept
+    )
     then = {name: f"__{name}" for name in (CREATED, *features)}
     same = pl.all_horizontal(
         pl.lit(value=True), *(pl.col(name).eq_missing(pl.col(then[name])) for name in features)

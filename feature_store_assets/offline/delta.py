@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from feature_store_assets.declaration.slots import is_empty
+from feature_store_assets.declaration.slots import is_empty, stale
 from feature_store_assets.offline.evolution import evolve
 from feature_store_assets.offline.history import SAME_ROWS, added_with, changed
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
@@ -91,6 +91,11 @@ class OfflineTable:
         """The feature in each slot of an online row; no name where it was dropped."""
         slots = self._declared.slots or self._declared.feature_names
         return ["" if is_empty(slot) else slot for slot in slots]
+
+    @property
+    def stale(self) -> list[str]:
+        """Features whose stored column still holds a dropped feature's values: see `ensure`."""
+        return stale(self._declared.slots)
 
     @property
     def columns(self) -> dict[str, str]:

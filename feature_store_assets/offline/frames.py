@@ -107,7 +107,12 @@ def _column(name: Any, values: list[Any]) -> pl.Series:
             pass  # their messages show the values
     zoned = "with and without a time zone" if len(zones) > 1 else "of different types"
     listed = ", ".join(sorted(kind.__name__ for kind in kinds))
-    raise DataError(f"Column '{name}' has values {zoned} ({listed}).")
+    firsts: dict[str, int] = {}
+    for row, value in enumerate(values):
+        if value is not None:
+            firsts.setdefault(type(value).__name__, row)
+    where = ", ".join(f"{kind} from row {row} on" for kind, row in firsts.items())
+    raise DataError(f"Column '{name}' has values {zoned} ({listed}): {where}. Make them one type.")
 
 
 class FeatureTable:

@@ -90,7 +90,8 @@ def follow(
         changed = table.changes(_NOTHING)[1]
     asked = list(dict.fromkeys(partitions))
     behind = sorted((changed.keys() | marks.unsettled) - set(asked), reverse=True)
-    portions = [*([asked] if asked else []), *table.portions(behind)]
+    portions = [asked] if asked else []
+    portions += table.portions(behind) if behind else []
     answers = [publish(table, store, space, each, now=now, wrote=wrote) for each in portions]
     if known is None or version > known:
         store.put([(_key(space), tombstone(version))])

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.instants import utc
 from feature_store_assets.declaration.request import RequestFeature, compute
 from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
@@ -459,7 +460,7 @@ def _merged(told: Sequence[Told], count: int) -> list[list[Any]]:
 
 
 def _moment(at: datetime | None) -> int:
-    return time.time_ns() // 1000 if at is None else micros(at)
+    return time.time_ns() // 1000 if at is None else micros(utc(at, "at"))
 
 
 def _fits(kind: str, value: Any) -> bool:

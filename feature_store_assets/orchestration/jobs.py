@@ -99,8 +99,6 @@ def retention_job(open_store: OpenStore) -> dg.JobDefinition:
                 context.log.info(f"{_verb(config)} by age: {asdict(outdated)}.")
             for done in store.retain(names, dry_run=config.dry_run):
                 _tell(context, done)
-            for name in () if config.dry_run else names:
-                _expire(context, store, name)
 
     @dg.job(
         name="retention_job",
@@ -125,13 +123,15 @@ def _tell(context: dg.OpExecutionContext, done: Retained) -> None:
     held = f" A legal hold keeps it: {done.hold}." if done.hold else ""
     context.log.info(
         f"{done.feature_group}: {verb} {len(done.partitions)} partition(s), {done.rows} rows, "
-        f"{done.bytes} bytes; {done.files} file(s) of {done.bytes_freed} bytes from disk.{held}"
+        f"{done.bytes} bytes; {done.files} file(s) of {done.bytes_freed} bytes from disk; "
+        f"{done.online_rows_expired} expired row(s) online.{held}"
     )
     key = dg.AssetKey([done.feature_group])
     report = {**asdict(done), "partitions": list(done.partitions)}
-    context.log_event(
-        dg.AssetObservation(key, metadata={"retention": dg.MetadataValue.json(report)})
-    )
+    metadata: dict[str, dg.MetadataValue[Any]] = {"retention": dg.MetadataValue.json(report)}
+    if done.online_rows_expired:
+        metadata["online_rows_expired"] = dg.MetadataValue.int(done.online_rows_expired)
+    context.log_event(dg.AssetObservation(key, metadata=metadata))
     # Dagster goes on to call these materialized: what is observed last says otherwise.
     for partition in () if done.dry_run else done.partitions:
         context.log_event(
@@ -142,17 +142,6 @@ def _tell(context: dg.OpExecutionContext, done: Retained) -> None:
                 "have them.",
                 metadata={"retention": "removed"},
             )
-        )
-
-
-def _expire(context: dg.OpExecutionContext, store: FeatureStore, name: str) -> None:
-    """Remove online rows that are served no more, and say how many."""
-    group = store.applied.group(name)
-    if group.online and group.ttl is not None:
-        expired = store.serving.expire(group, datetime.now(UTC))
-        context.log.info(f"{name}: removed {expired} expired row(s) online.")
-        context.log_event(
-            dg.AssetObservation(dg.AssetKey([name]), metadata={"online_rows_expired": expired})
         )
 
 

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 
 from feature_store_assets.errors import (
     FeatureStoreError,
+    FunctionNotTrusted,
     NotFound,
     NotServed,
     StoreUnavailable,
@@ -49,7 +50,7 @@ def problem(error: Exception) -> Problem:
         status = 410
     elif isinstance(error, WriteRefused | WriteConflict):
         status = 409
-    elif isinstance(error, StoreUnavailable):
+    elif isinstance(error, StoreUnavailable | FunctionNotTrusted):
         status = 503
     elif not isinstance(error, ValueError):
         status = 500

@@ -108,25 +108,27 @@ def _typed(store: FeatureStore, asked: PushRequest) -> list[dict[str, Any]]:
         )
     readers = {column: read for column, kind in kinds.items() if (read := reader(kind))}
 
-    def typed(column: str, value: Any) -> Any:
+    def typed(number: int, column: str, value: Any) -> Any:
         try:
             return readers[column](value)
         except ValueError:
             raise DataError(
-                f"'{column}' is {kinds[column]} and holds a text that is none. {_WRITTEN}"
+                f"'{column}' is {kinds[column]} and holds a text that is none, in row {number}. "
+                f"{_WRITTEN}"
             ) from None
 
     return [
         {
-            column: typed(column, value) if column in readers else value
+            column: typed(number, column, value) if column in readers else value
             for column, value in row.items()
         }
-        for row in asked.rows
+        for number, row in enumerate(asked.rows)
     ]
 
 
 _TIME = "timestamp[us, UTC]"
 _WRITTEN = (
-    "Dates and times are ISO 8601, such as 2024-06-03 and 2024-06-03T12:00:00Z; floats that JSON "
+    "Dates and times are ISO 8601 of the years 1 to 9999 (UTC), such as 2024-06-03 and "
+    "2024-06-03T12:00:00Z; floats that JSON "
     'lacks are "NaN", "Infinity" and "-Infinity".'
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -212,6 +212,7 @@ class Keeping(Judging, Tracing, Online):
 
         What goes: by event time, whole partitions; never the newest row of an entity that is
         still served, never what a snapshot or legal hold pins. A kept file is never rewritten.
+        Online rows that are older than their ttl by a day go as well.
 
         Parameters
         ----------
@@ -225,7 +226,16 @@ class Keeping(Judging, Tracing, Online):
         now = now or datetime.now(UTC)
         retention = self._retention
         plans = [retention.plan(each, now) for each in self._chosen(feature_groups)]
-        return retention.run(plans, dry_run=dry_run)
+        done = retention.run(plans, dry_run=dry_run)
+        if dry_run:
+            return done
+        return [
+            replace(each, online_rows_expired=self._expire_online(plan.group, now))
+            for each, plan in zip(done, plans, strict=True)
+        ]
+
+    def _expire_online(self, group: FeatureGroup, now: datetime) -> int:
+        return self.serving.expire(group, now) if group.online and group.ttl is not None else 0
 
     def _chosen(self, names: Sequence[str] | None) -> list[FeatureGroup]:
         return self.groups() if names is None else [self.applied.group(name) for name in names]

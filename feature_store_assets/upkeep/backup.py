@@ -263,6 +263,8 @@ class _Run:
         Bytes and SHA-256 of what the target has, or should have.
     damaged, mended
         What of that it has not; what was copied again.
+    unnamed
+        Files there that no backup names: somebody's own, or what a killed backup left.
     """
 
     store: Backup
@@ -276,10 +278,12 @@ class _Run:
     stored: dict[str, tuple[int, str]] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     mended: set[str] = field(default_factory=set)
+    unnamed: set[str] = field(default_factory=set)
 
     def write(self, began: datetime, found: list[Manifest]) -> Manifest:
         self.stored.update(digests_of(found))
         there = stored_sizes(self.place)
+        self.unnamed |= there.keys() - self.stored.keys()
         self.damaged |= damaged(self.place)
         self.damaged |= {path for path, (size, _) in self.stored.items() if there.get(path) != size}
         # Of no use to another backup if this one is killed: the next one removes them.
@@ -429,6 +433,13 @@ class _Run:
             # Another file of that name, before the store was restored to an older state.
             stored = f"{CONTENT}/{digest}"
             known = self.stored.get(stored)
+        if known is None and stored in self.unnamed:
+            digest = file_digest(source)
+            if self.place.digest(stored) == digest:  # a killed backup of ours got that far
+                known = self.stored[stored] = wanted.bytes, digest
+            else:
+                stored = f"{CONTENT}/{digest}"
+                known = self.stored.get(stored)
         if known is None or (stored in self.damaged and stored not in self.mended):
             with source.open("rb") as file:
                 written = self.place.write(stored, chunks(file), sha256=digest)

@@ -71,6 +71,13 @@ class Place:
             while chunk := stream.read(_CHUNK):
                 yield chunk
 
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 of a file, in hex."""
+        digest = hashlib.sha256()
+        for chunk in self.read(path):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def write(
         self, path: str, chunks: Iterable[bytes], *, sha256: str | None = None
     ) -> tuple[int, str]:
@@ -103,8 +110,9 @@ class Place:
             if sha256 not in (None, digest.hexdigest()):
                 (self.local / unfinished).unlink()
                 return size, digest.hexdigest()
-            fsync(self.local / unfinished)
-            (self.local / unfinished).replace(self.local / path)
+            with self._told():
+                fsync(self.local / unfinished)
+                (self.local / unfinished).replace(self.local / path)
         return size, digest.hexdigest()
 
     def settle(self) -> None:

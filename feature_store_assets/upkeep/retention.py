@@ -75,6 +75,8 @@ class Retained:
         As in `Plan`.
     pinned_by
         The snapshots and training sets that hold versions of the table.
+    online_rows_expired
+        Online rows that were older than the group's ttl by a day; a dry run does not count them.
     """
 
     feature_group: str
@@ -88,6 +90,7 @@ class Retained:
     needed_online: Mapping[str, int]
     hold: str
     pinned_by: tuple[str, ...]
+    online_rows_expired: int = 0
 
 
 @dataclass(frozen=True)

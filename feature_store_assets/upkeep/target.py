@@ -11,7 +11,6 @@ file that no manifest and no note names is somebody else's, or of use to the nex
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -231,10 +230,7 @@ def verify_backup(
     problems = misfits(place, manifest)
 
     def changed(file: StoredFile) -> bool:
-        digest = hashlib.sha256()
-        for chunk in place.read(file.stored):
-            digest.update(chunk)
-        return digest.hexdigest() != file.sha256
+        return place.digest(file.stored) != file.sha256
 
     files = [file for file in manifest.all if file.stored not in problems]
     found = each_file("Verifying", files, changed, told)

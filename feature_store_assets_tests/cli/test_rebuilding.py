@@ -2,7 +2,8 @@
 
 import pytest
 
-from feature_store_assets import FeatureStore, serving
+from feature_store_assets import FeatureStore
+from feature_store_assets.retrieval import serving
 from feature_store_assets_tests.cli.commands import refused, run
 
 

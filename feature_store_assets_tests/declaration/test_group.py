@@ -286,3 +286,10 @@ def test_the_order_of_partition_by_does_not_count() -> None:
 @given(st.timedeltas(timedelta(0), timedelta(days=36500)))
 def test_durations_are_kept_to_the_microsecond(span: timedelta) -> None:
     assert duration(seconds(span)) == span
+
+
+@pytest.mark.parametrize("field", ["function", "ins", "hash"])
+def test_a_stored_group_names_no_code(field: str) -> None:
+    stored = FeatureGroup("g", entity=Entity("user", ["user_id"])).to_json()
+    with pytest.raises(DeclarationError, match=f"has no field '{field}'"):
+        FeatureGroup.from_json({**stored, field: "canary_mod:fn"})

@@ -106,3 +106,18 @@ def test_pushed_groups_are_cut_by_year_month_and_day() -> None:
     for wrong in ([], ["month"], ["year", "day"], ["year", "hour"]):
         with pytest.raises(DeclarationError, match="takes year; year and month; or year, month"):
             Partitions.calendar(wrong)
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        ({"kind": "canary_mod", "keys": ["x"]}, "Partitions are one of .*not 'canary_mod'"),
+        ({}, "Partitions are one of .*not 'None'"),
+        ({"kind": "daily", "function": "m:f"}, "have no field 'function'"),
+        ({"kind": "calendar", "keys": ["../x"]}, "takes year; year and month"),
+        ({"kind": "calendar"}, "takes year; year and month"),
+    ],
+)
+def test_json_that_no_declaration_writes_is_refused(stored: Any, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        Partitions.from_json(stored)

@@ -11,6 +11,7 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import (
     BreakingChange,
+    ChangedFacts,
     DataError,
     FeatureNeeded,
     FeatureNotFound,
@@ -70,6 +71,20 @@ def test_its_name_is_free_for_another_type_and_nothing_comes_back(three: Feature
     assert three.standing("g.a").stage == "active"
     three.rebuild_online("g")
     assert online(three, "u")["u"] == {"b": 2, "c": "x", "a": None}
+
+
+def test_a_push_may_bring_the_name_again_as_a_draft(three: FeatureStore) -> None:
+    retire(three, "g.a")
+    three.drop_feature("g.a")
+    again = [row("u", 0, b=2, c="x"), row("v", 0, b=3, c="y")]
+    assert three.write_features(again, "g").rows_written == 1
+    with pytest.raises(ChangedFacts):
+        three.write_features([row("u", 0, a="old", b=2, c="x")], "g", new_features="draft")
+    assert "a" not in three.applied.group("g").feature_names
+    with pytest.warns(UserWarning, match=r"'a' \(string\)"):
+        three.write_features([row("w", 0, a="new", b=4, c="z")], "g", new_features="draft")
+    rows = three.read_features("g").to_polars().sort("entity_id")
+    assert rows["a"].to_list() == [None, None, "new"]
 
 
 def test_a_feature_in_use_stays(three: FeatureStore) -> None:

@@ -128,6 +128,39 @@ def test_files_that_no_backup_named_stay_whatever_is_removed(
 
 
 @pytest.mark.slow
+def test_a_file_of_somebody_where_the_next_one_belongs_stays(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    small(store)
+    target = tmp_path / "kept"
+    store.backup(target)
+    entry = f"offline/a/v1/_delta_log/{store.table(SMALL[0]).version() + 1:020d}.json"
+    (target / "files" / entry).write_text("my own notes")
+    write(store, 7)
+    [*_, name] = [store.backup(target, keep=1).id for _ in range(2)]
+    assert (target / "files" / entry).read_text() == "my own notes"
+    verify_backup(target, name)
+    with new_store(tmp_path / "other") as other:
+        FeatureStore.restore(target, other.config)
+        assert stored_x(other) == stored_x(store)
+
+
+def test_a_folder_where_a_file_belongs_is_told(store: FeatureStore, tmp_path: Path) -> None:
+    small(store)
+    target = tmp_path / "kept"
+    store.backup(target)
+    data = next((target / "files" / "offline").rglob("*.parquet"))
+    data.unlink()
+    data.mkdir()
+    with pytest.raises(BackupUnusable, match="Is a directory"):
+        store.backup(target)
+
+
+def stored_x(store: FeatureStore) -> list[Any]:
+    rows = store.read_features("a").to_polars().sort("event_timestamp")
+    return rows["x"].to_list()
+
+
 def test_backups_of_earlier_code_are_continued(store: FeatureStore, tmp_path: Path) -> None:
     small(store)
     target = tmp_path / "kept"
