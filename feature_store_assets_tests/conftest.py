@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests import stores
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.migrations import quick_migrations
 from feature_store_assets_tests.stores import new_store
@@ -26,9 +27,10 @@ settings.load_profile("busy")
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what was imported: it looks at it again and again."""
+    """Let the garbage collector leave alone what was imported, and look less often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +38,7 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fixtures of a module or of all tests are made outside of the checkout too."""
     with pytest.MonkeyPatch.context() as patch, quick_migrations():
         patch.chdir(tmp_path_factory.mktemp("elsewhere"))
+        patch.setattr(stores, "kept_in", tmp_path_factory.mktemp("kept"))
         yield
 
 

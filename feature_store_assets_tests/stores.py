@@ -1,6 +1,5 @@
 """Small stores for tests: a fresh data root each, and the rows that go into them."""
 
-import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from feature_store_assets.store import FeatureStore
 
 T0 = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+kept_in: Path | None = None  # the folder for what is copied; `conftest.py` makes it
 
 
 def new_store(root: Path, **settings: Any) -> FeatureStore:
@@ -43,10 +43,8 @@ def once(fill: Callable[[FeatureStore], FeatureStore]) -> Callable[[FeatureStore
 
 @cache
 def _kept(fill: Callable[[FeatureStore], FeatureStore]) -> Path:
-    """The data root of a store that was filled, until this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="fsa"))
-    atexit.register(shutil.rmtree, folder)
-    with new_store(folder) as store:
+    """The data root of a store that was filled, among the folders of this run."""
+    with new_store(Path(tempfile.mkdtemp(dir=kept_in))) as store:
         fill(store)
         return store.config.root
 

@@ -39,6 +39,7 @@ def test_each_partition_is_recorded_once_with_its_check(shop: Shop) -> None:
     assert shop.quality() == expected
 
 
+@pytest.mark.slow
 def test_a_range_of_one_day_and_a_single_partition_record_their_check(shop: Shop) -> None:
     shop.deliver(0, 1)
     assert shop.run("spending", keys=(day(0), day(0))).success

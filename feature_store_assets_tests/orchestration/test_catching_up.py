@@ -113,6 +113,7 @@ def test_a_rejected_partition_waits_for_other_data(catching_up: CatchingUp) -> N
     assert catching_up.tick(5) == []
 
 
+@pytest.mark.slow
 def test_a_rejected_partition_is_tried_again_with_other_code(catching_up: CatchingUp) -> None:
     catching_up.shop.deliver(0, 0, bad=[day(0)])
     assert len(catching_up.tick(1, run=True)) == 1
@@ -164,6 +165,7 @@ def running(orders: pl.DataFrame, running: pl.DataFrame, window: Window) -> pl.D
     return both.with_columns(event_timestamp=pl.lit(window.end))
 
 
+@pytest.mark.slow
 def test_a_group_that_reads_its_own_past_goes_day_by_day(shop: Shop) -> None:
     own = Shop(shop.config.root, shop.instance, [running])
     own.deliver(0, 2)

@@ -236,6 +236,7 @@ def test_an_input_that_was_corrected_afterwards_is_a_cause(located: Market) -> N
         assert [(each["asset"], each["depth"]) for each in score["causes"]] == [("orders", 2)]
 
 
+@pytest.mark.slow
 def test_an_input_that_came_too_late_and_one_that_never_came_are_causes(located: Market) -> None:
     located.deliver(3, 3)
     located.run("spending", partition=day(3))
@@ -290,6 +291,7 @@ def test_a_group_without_an_instance_has_no_causes_to_tell(
 # Timelines
 
 
+@pytest.mark.slow
 def test_a_timeline_tells_what_happened_in_its_order(located: Market) -> None:
     located.deliver(0, 1, bad=[day(1)])
     located.run("spending", keys=(day(0), day(1)))

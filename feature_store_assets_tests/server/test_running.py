@@ -161,6 +161,7 @@ def test_a_killed_worker_is_replaced_while_the_others_answer(
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.slow
 def test_sigint_ends_it_too(shop: FeatureStore, tmp_path: Path) -> None:
     with serving(shop.config.root, log=tmp_path / "log") as (child, url):
         assert httpx.get(f"{url}/ready").status_code == 200

@@ -15,7 +15,7 @@ from feature_store_assets.errors import (
     SnapshotNeeded,
 )
 from feature_store_assets.upkeep.retention import Retained
-from feature_store_assets_tests.stores import at, new_store, pushed, row
+from feature_store_assets_tests.stores import at, new_store, once, pushed, row
 
 DAY = 24
 # The months of `fill`, one row of each user in each: T0 is the 15th of January.
@@ -32,7 +32,20 @@ def group(**given: object) -> FeatureGroup:
 
 
 def fill(store: FeatureStore, declared: FeatureGroup | None = None) -> FeatureGroup:
-    found = store.register_feature_group(declared or group())
+    """Register the group and write two rows a month."""
+    if declared is None:
+        return as_declared(store).applied.group("spending")
+    return write(store, declared)
+
+
+@once
+def as_declared(store: FeatureStore) -> FeatureStore:
+    write(store, group())
+    return store
+
+
+def write(store: FeatureStore, declared: FeatureGroup) -> FeatureGroup:
+    found = store.register_feature_group(declared)
     for number, hours in enumerate(MONTHS.values()):
         store.write_features(
             [row("ann", hours, x=number), row("bob", hours, x=-number)], "spending"
