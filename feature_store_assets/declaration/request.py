@@ -152,11 +152,8 @@ class RequestFeature:
         if set(value) != set(_FIELDS):
             listed = ", ".join(_FIELDS)
             raise DeclarationError(f"A computed feature has the fields {listed}.")
-        name, path, inputs = (
-            checked_name(value["name"], "feature"),
-            value["function"],
-            value["inputs"],
-        )
+        name = checked_name(value["name"], "feature")
+        path, inputs = value["function"], value["inputs"]
         _check_path(name, path)
         if type_name(value["dtype"]) != value["dtype"] or not isinstance(value["description"], str):
             raise DeclarationError(f"The type or description of '{name}' is not as it is written.")

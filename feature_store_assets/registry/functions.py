@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.declaration.view import FeatureView
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import functions
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def trust(connection: sa.Connection, named: Iterable[str], *, reason: str, actor
     new = sorted(set(named) - trusted(connection))
     if new:
         entry = append(connection, "trust", "functions", {"by": reason, "functions": new}, actor)
-        row = {"trusted_by": entry.actor or user(), "trusted_at": datetime.now(UTC)}
+        row = {"trusted_by": entry.actor, "trusted_at": datetime.now(UTC)}
         connection.execute(sa.insert(functions), [{"function": each, **row} for each in new])
 
 
