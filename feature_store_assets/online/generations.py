@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from feature_store_assets.online import OnlineStore
 from feature_store_assets.online.backlog import Changing, follow, forget
-from feature_store_assets.online.cache import Rows
 from feature_store_assets.online.publish import Published, Wrote, marked
 from feature_store_assets.online.row import KeySpace, commit_number, tombstone, version_prefix
 
@@ -69,9 +68,17 @@ def _numbers(values: Sequence[bytes | None]) -> list[int]:
     return [0 if value is None else commit_number(value) for value in values]
 
 
-def current(rows: Rows, groups: Sequence["FeatureGroup"]) -> list[int]:
-    """The generation in which each group stands online."""
-    return _numbers(rows.get([_pointer(group) for group in groups]))
+def current(
+    read: Callable[[Sequence[bytes]], Sequence[bytes | None]], groups: Sequence["FeatureGroup"]
+) -> list[int]:
+    """The generation in which each group stands online.
+
+    Parameters
+    ----------
+    read
+        The store's `get` where a reader waits, its `look` where a writer does.
+    """
+    return _numbers(read([_pointer(group) for group in groups]))
 
 
 def in_each(store: OnlineStore, group: "FeatureGroup", change: Callable[[KeySpace], _T]) -> _T:

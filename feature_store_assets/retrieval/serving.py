@@ -114,7 +114,7 @@ class Serving:
         RegistryUnusable, OnlineStoreUnavailable
             Naming what does not.
         """
-        current(self.store, self._applied.groups()[:1])
+        current(self.store.get, self._applied.groups()[:1])
 
     def close(self) -> None:
         self.count()
@@ -226,7 +226,7 @@ class Serving:
                 raise DataError(f"'{group.name}' is not served: declare online=True on it.")
         parts = [
             Part.of(each.group, each.features, generation)
-            for each, generation in zip(asked.parts, current(self.store, groups), strict=True)
+            for each, generation in zip(asked.parts, current(self.store.get, groups), strict=True)
         ]
         for feature in asked.computed:
             feature.load()
@@ -249,7 +249,7 @@ class Serving:
 
     def reach(self, group: FeatureGroup) -> None:
         """Refuse where rows could not be published."""
-        [generation] = current(self.store, [group])
+        [generation] = current(self.store.look, [group])
         self.store.marks(KeySpace.of(group, generation).prefix)
 
     def publish(
@@ -343,7 +343,7 @@ class Serving:
             versions = [(each.group, each.version) for each in view.selections]
             if view.precompute and this in versions:
                 groups = [self._applied.group(*each) for each in versions]
-                numbers = current(self.store, groups)
+                numbers = current(self.store.look, groups)
                 spaces = list(map(KeySpace.of, groups, numbers))
                 if space is not None:
                     spaces[versions.index(this)] = space

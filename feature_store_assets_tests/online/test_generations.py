@@ -45,7 +45,7 @@ def history() -> History:
 
 def space(store: OnlineStore) -> KeySpace:
     """Where a reader who comes now reads."""
-    [generation] = current(store, [GROUP])
+    [generation] = current(store.get, [GROUP])
     return KeySpace.of(GROUP, generation)
 
 
@@ -214,7 +214,7 @@ def test_two_rebuilds_at_once_share_their_generation(store: OnlineStore, history
     first.finish()
     assert follows(store, history)
     second.finish()
-    assert current(store, [GROUP]) == [1]
+    assert current(store.get, [GROUP]) == [1]
     assert follows(store, history)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from feature_store_assets import Entity, Feature, FeatureStore
-from feature_store_assets.errors import DataError
+from feature_store_assets import Entity, Feature, FeatureStore, FeatureView
+from feature_store_assets.errors import DataError, OnlineStoreUnavailable
 from feature_store_assets_tests.servers import redis_server
 from feature_store_assets_tests.stores import T0, at, new_store, once, pushed, row
 
@@ -61,6 +61,33 @@ def test_removed_rows_stay_away_until_their_partition_is_published(spend: Featur
     assert served(spend, "a", "b") == [None, -2]
     write(spend, c=-3)
     assert served(spend, "a", "c") == [-1, -3]
+
+
+def test_writers_never_read_with_a_readers_impatience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they call when a server restarts, they wait for it."""
+    groups = [pushed(name, Feature(name, "float64"), ttl=2 * DAY) for name in ("spend", "visits")]
+
+    def impatient(keys: Any) -> Any:
+        raise OnlineStoreUnavailable("the store", "a reader does not wait")
+
+    with redis_server("valkey") as uri, new_store(tmp_path, online_store_uri=uri) as store:
+        store.apply(*groups, FeatureView("both", groups, precompute=True))
+        with monkeypatch.context() as readers:
+            readers.setattr(store.serving.store, "get", impatient)
+            with pytest.raises(OnlineStoreUnavailable):
+                store.get_online_features("spend", ["a"])
+            for name in ("spend", "visits"):
+                rows = [row("a", -1, **{name: 1.0}), row("b", -2, **{name: 2.0})]
+                store.write_features(rows, name)
+            store.publish(groups[0], store.table(groups[0]).partitions())
+            store.delete_online_features("spend", ["b"])
+            store.serving.rebuild(groups[1], store.table(groups[1]), wait=lambda _: None)
+            store.serving.expire(groups[0], at(0))
+        store.serving.forget()
+        found = store.get_online_features("both", ["a", "b"], at=at(0))
+    assert found == {"a": {"spend": 1.0, "visits": 1.0}, "b": {"spend": None, "visits": 2.0}}
 
 
 def test_entities_are_removed_by_keys_as_they_are_read(store: FeatureStore) -> None:
