@@ -371,6 +371,9 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             r"redis://:\*\*\*@h does not answer \(refused\). .*FEATURE_STORE_ONLINE_STORE_URI",
         )
     ],
+    "LocationUnusable": [
+        (lambda: errors.LocationUnusable("/d", "No space left"), "'/d' cannot be used: No space le")
+    ],
     "StorageUnusable": [
         (lambda: errors.StorageUnusable("/d", "full", "Go."), "'/d' cannot .*: full. Go."),
         (lambda: errors.StorageUnusable("/d", "full"), "'/d' cannot hold the store: full.$"),

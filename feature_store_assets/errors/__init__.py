@@ -47,6 +47,7 @@ FeatureStoreError
 ├── ExtraMissing (ImportError)            a package that not everybody needs is not installed
 └── StoreUnavailable (OSError)            a store cannot be used here and now
     ├── OnlineStoreUnavailable (ConnectionError)
+    ├── LocationUnusable                  a folder or an object store cannot be read or written
     ├── StorageUnusable                   the data root is not writable, or not a local disk
     ├── DagsterUnavailable                no instance or no definitions to read lineage from
     └── RegistryUnusable                  cannot be reached, or is newer than this code
@@ -162,6 +163,9 @@ from feature_store_assets.errors.stores import (
 )
 from feature_store_assets.errors.stores import (
     ExtraMissing as ExtraMissing,
+)
+from feature_store_assets.errors.stores import (
+    LocationUnusable as LocationUnusable,
 )
 from feature_store_assets.errors.stores import (
     OnlineStoreUnavailable as OnlineStoreUnavailable,

@@ -29,8 +29,8 @@ from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append, user
 from feature_store_assets.registry.changes import breaking
 from feature_store_assets.registry.columns import decoded
-from feature_store_assets.registry.foreign import UNSOUND
 from feature_store_assets.registry.functions import trust, untrusted
+from feature_store_assets.storage.foreign import UNSOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

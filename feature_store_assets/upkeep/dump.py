@@ -31,10 +31,10 @@ from feature_store_assets.errors import (
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.columns import decoded
-from feature_store_assets.registry.foreign import LARGEST, UNSOUND, read_json, shown
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.search import index_all
+from feature_store_assets.storage.foreign import LARGEST, UNSOUND, read_json, shown
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
