@@ -119,7 +119,7 @@ class Online(Opened):
         `{entity: {feature: value}}`, or a list in the order asked where the entities are dicts.
         A missing or expired feature is None, or the view's default.
         """
-        query = self.serving.query(feature_group, features)
+        query = self.serving.query(feature_group, features, self.actor.name)
         return query.ask(self.serving.rows, entity_ids, at, status=include_status, output=output)
 
     async def get_online_features_async(
@@ -137,7 +137,7 @@ class Online(Opened):
         Look-ups that arrive together share one command to Redis. Everything else is as in
         `get_online_features`.
         """
-        query = await self.serving.query_async(feature_group, features)
+        query = await self.serving.query_async(feature_group, features, self.actor.name)
         return await query.ask_async(
             self.serving.rows, entity_ids, at, status=include_status, output=output
         )

@@ -108,7 +108,7 @@ class Reading(Opened):
             return table.arrow((facts if limit is None else facts.head(limit)).collect())
 
         shown = steady(read)
-        self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
+        self.usage.add([(group.name, names)], "offline", 1, shown.num_rows, self.actor.name)
         return FeatureTable(shown)
 
     def get_historical_features(
@@ -161,7 +161,7 @@ class Reading(Opened):
         told = {"features": list(asked.shown), "rows": len(rows)}
         self.audit.add("read", f"training data of {asked.owner}", told)
         used = [(part.group.name, list(part.features)) for part in asked.parts]
-        self.usage.add(used, "training", 1, len(rows))
+        self.usage.add(used, "training", 1, len(rows), self.actor.name)
         path = None if out is None else Path(out)
 
         def read(watched: Watched) -> FeatureTable:
@@ -251,7 +251,7 @@ class Reading(Opened):
         label
             The spine's column to be learnt.
         description, created_by
-            Kept in the manifest.
+            Kept in the manifest; by default whoever acts made it.
         """
         options = Options(timestamp, ttl, as_of, known, full_feature_names)
         return self._training_sets.create(
@@ -264,7 +264,7 @@ class Reading(Opened):
                 seed,
                 label,
                 description,
-                created_by,
+                created_by or self.actor.name,
                 as_of if isinstance(as_of, str) and ":" not in as_of else None,
             ),
             self._rejoin,

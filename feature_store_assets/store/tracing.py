@@ -52,7 +52,7 @@ class Tracing(Reading):
         owners
             E-mail addresses or `team:name`.
         description, logged_by
-            Kept.
+            Kept; by default whoever acts logs it.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class Tracing(Reading):
             tuple(owners),
             endpoint,
             description,
-            logged_by,
+            logged_by or self.actor.name,
             datetime.now(UTC),
         )
         return self.lineage.log(model)

@@ -349,7 +349,7 @@ def test_a_precomputed_read_is_one_look_up_per_entity(shop: FeatureStore) -> Non
         async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
             return self.get(keys)
 
-    query = shop.serving.query("fast", None)
+    query = shop.serving.query("fast", None, "ann")
     found = query.ask(Counted(), ["ann"], at(1), status=False, output="dicts")
     assert found == shop.get_online_features("both", ["ann"], at=at(1))
     assert asked == [1]
