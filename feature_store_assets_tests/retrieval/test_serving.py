@@ -15,8 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.request import RequestFeature
