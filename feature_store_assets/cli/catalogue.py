@@ -43,10 +43,10 @@ def _listed(store: "fs.FeatureStore", kind: str) -> tuple[list[str], list[list[A
         ]  # fmt: skip
     if kind == "snapshots":
         return ["snapshot", "group", "version", "table_version", "created"], [
-            [pin.snapshot, pin.feature_group, pin.group_version, pin.table_version,
+            [pin.owner, pin.feature_group, pin.group_version, pin.table_version,
              pin.created_at.isoformat()]
             for pin in store.snapshots.pins.all()
-            if pin.of_snapshot  # those of training sets
+            if pin.of_snapshot
         ]  # fmt: skip
     if kind == "training-sets":
         return ["training set", "rows", "features"], [

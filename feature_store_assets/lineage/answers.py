@@ -17,7 +17,7 @@ from feature_store_assets.offline.quarantine import Quarantine
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import applied, models, pins, training_sets
 from feature_store_assets.registry.models import Models
-from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.pins import Pins, training_pin
 from feature_store_assets.registry.training_sets import TrainingSetTable
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Lineage:
 
     def _pinned(self, training_set: str) -> tuple[str, ...]:
         """Return all that a training set may hold whose files are gone."""
-        held = [pin for pin in self._pins.all() if pin.training_set == training_set]
+        held = [pin for pin in self._pins.all() if pin.name == training_pin(training_set)]
         groups = [self._applied.find(pin.feature_group, pin.group_version) for pin in held]
         return tuple(
             f"{group.name}.{name}" for group in groups if group for name in group.feature_names
@@ -284,7 +284,7 @@ class Lineage:
             for edit in self._applied.history(start.table)
         ]
         seen = dict.fromkeys(
-            (pin.created_at, pin.snapshot, pin.created_by)
+            (pin.created_at, pin.owner, pin.created_by)
             for pin in self._pins.all()
             if pin.feature_group == start.table and pin.of_snapshot
         )

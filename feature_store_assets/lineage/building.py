@@ -185,8 +185,8 @@ class _Builder:
 
     def _records(self) -> None:
         for pin in self._recorded.pins:
-            if pin.of_snapshot:  # else it is a training set's
-                snapshot = self._node("snapshot", pin.snapshot, _person(pin.created_by))
+            if pin.of_snapshot:
+                snapshot = self._node("snapshot", pin.owner, _person(pin.created_by))
                 self._edge(self._node("group", pin.feature_group), snapshot, "recorded")
         for learnt in self._recorded.training_sets:
             node = self._node("training_set", learnt.name, _person(learnt.created_by))

@@ -8,12 +8,37 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from feature_store_assets.registry.database import Instant, training_sets
+from feature_store_assets.registry.database import Instant, pins, training_sets
 from feature_store_assets.registry.foreign import check_name
+from feature_store_assets.registry.pins import owner_of
 
 _ODD_FLOATS = ("nan", "inf", "-inf")
 # Columns whose text is JSON.
 _JSON = frozenset({"profile", "features", "owners", "manifest", "tags", "definition"})
+# Pins as schemas before 0009 have them; no other table ever changed.
+_OLD_PINS = sa.Table(
+    "pins",
+    sa.MetaData(),
+    sa.Column("snapshot", sa.String(128), primary_key=True),
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    sa.Column("table_version", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+
+def in_schema(table: sa.Table, schema: str) -> sa.Table:
+    """Return a table with the columns that it has in a schema."""
+    return _OLD_PINS if table is pins and schema < "0009" else table
+
+
+def as_now(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a table as the newest schema has it."""
+    if table is _OLD_PINS:
+        row["owner_kind"], row["owner"] = owner_of(row.pop("snapshot"))
+    return row
 
 
 def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:

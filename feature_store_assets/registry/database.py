@@ -42,7 +42,9 @@ applied = sa.Table(
 pins = sa.Table(
     "pins",
     metadata,
-    sa.Column("snapshot", sa.String(128), primary_key=True),
+    # `snapshot`, `training_set`, `export` or `backup`.
+    sa.Column("owner_kind", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.String(128), primary_key=True),
     sa.Column("feature_group", sa.String(128), primary_key=True),
     sa.Column("group_version", sa.Integer, primary_key=True),
     sa.Column("table_version", sa.Integer, nullable=False),
@@ -250,7 +252,7 @@ search_entries = sa.Table(
 )
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131

@@ -128,11 +128,8 @@ class Users:
             ]
             found = [f"view {each}" for each in views]
             for pin in self._pins:
-                if (pin.feature_group, pin.group_version) == (name, version):
-                    if pin.training_set is not None:
-                        found.append(f"training set {pin.training_set}")
-                    elif pin.of_snapshot:
-                        found.append(f"snapshot {pin.snapshot}")
+                if (pin.feature_group, pin.group_version) == (name, version) and pin.lasting:
+                    found.append(f"{pin.owner_kind.replace('_', ' ')} {pin.owner}")
         found += [
             f"model {model.name}"
             for model in self._models

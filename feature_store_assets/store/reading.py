@@ -20,6 +20,7 @@ from feature_store_assets.offline.frames import (
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
+from feature_store_assets.registry.pins import owner_of
 from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
 from feature_store_assets.retrieval.historical import Historical, Options, read_spine
 from feature_store_assets.retrieval.removed import RemovedRanges
@@ -265,7 +266,7 @@ class Reading(Opened):
                 label,
                 description,
                 created_by,
-                as_of if isinstance(as_of, str) and ":" not in as_of else None,
+                as_of if isinstance(as_of, str) and owner_of(as_of)[0] == "snapshot" else None,
             ),
             self._rejoin,
         )

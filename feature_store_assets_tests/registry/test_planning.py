@@ -13,7 +13,7 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.registry.applied import Applied, Declared
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.models import Model
-from feature_store_assets.registry.pins import Pin, training_pin
+from feature_store_assets.registry.pins import OwnerKind, Pin
 from feature_store_assets.registry.planning import Planned, plan
 
 X, Y = Feature("x", "int64"), Feature("y", "float64")
@@ -25,8 +25,8 @@ def group(name: str = "g", *features: Feature, **given: Any) -> FeatureGroup:
     return FeatureGroup(name, entity=entity, features=features or (X,), **given)
 
 
-def pin(snapshot: str, group: str = "g", version: int = 1) -> Pin:
-    return Pin(snapshot, group, version, 7, "", "ann", NOON)
+def pin(owner: str, group: str = "g", version: int = 1, kind: OwnerKind = "snapshot") -> Pin:
+    return Pin(kind, owner, group, version, 7, "", "ann", NOON)
 
 
 def model(name: str, view: str = "", features: tuple[str, ...] = ()) -> Model:
@@ -61,7 +61,7 @@ def test_what_is_declared_as_it_is_applied_is_unchanged_and_touches_nothing(
 
 def test_a_change_tells_what_differs_and_who_uses_it(applied: Applied) -> None:
     wider = group("g", replace(X, description="Times."), Y)
-    pins = [pin("s"), pin(training_pin("t")), pin("other", "h"), pin("newer", "g", 2)]
+    pins = [pin("s"), pin("t", kind="training_set"), pin("other", "h"), pin("newer", "g", 2)]
     models = [model("m", "v"), model("n", features=("g.x",)), model("o", features=("gg.x",))]
     changed = plan(applied, [wider, FeatureView("v", [group()])], pins=pins, models=models)[0]
     assert changed == Planned(
