@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.feature import Feature
@@ -17,10 +17,17 @@ from feature_store_assets.ingestion.pushing import (
 )
 from feature_store_assets.registry.applied import Change, Declared
 from feature_store_assets.registry.audit import user
-from feature_store_assets.registry.cards import feature_card, group_card, view_card
-from feature_store_assets.registry.planning import Planned, Users, plan
+from feature_store_assets.registry.planning import Planned, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing
+from feature_store_assets.registry.summaries import (
+    Card,
+    FeatureSummary,
+    GroupSummary,
+    ViewSummary,
+    changes,
+    numbers,
+)
 from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.tracing import Tracing
@@ -46,8 +53,7 @@ class Declaring(Judging, Tracing):
 
     def plan(self, *declarations: Declared) -> list[Planned]:
         """Return what `apply` would change and what that touches; nothing is written."""
-        pins = self.snapshots.pins.all()
-        return plan(self.applied, declarations, pins=pins, models=self.models())
+        return plan(self.applied, declarations, self.lineage.dependents())
 
     def search(
         self, text: str, filters: Filters | None = None, *, limit: int | None = None
@@ -82,34 +88,14 @@ class Declaring(Judging, Tracing):
         feature_group
             Only its features.
         days
-            Of the last so many days.
+            Of the last so many days, today included.
 
         Returns
         -------
         `{"feature", "consumer", "path", "reads", "rows", "last_day"}`; a path is `online`, `http`,
         `training` or `offline`.
         """
-        self.usage.flush()
-        since = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
-        found: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for used in self.usage.of(feature_group):  # the newest day first
-            if used.day < since:
-                continue
-            name = f"{used.feature_group}.{used.feature}"
-            summed = found.setdefault(
-                (name, used.consumer, used.path),
-                {
-                    "feature": name,
-                    "consumer": used.consumer,
-                    "path": used.path,
-                    "reads": 0,
-                    "rows": 0,
-                    "last_day": used.day,
-                },
-            )
-            summed["reads"] += used.reads
-            summed["rows"] += used.rows
-        return sorted(found.values(), key=lambda each: (-each["reads"], each["feature"]))
+        return [asdict(each) for each in self.usage.recent(feature_group, days=days)]
 
     def export_registry(self) -> dict[str, Any]:
         """Return the registry's state as JSON holds it: declarations, stages, pins, models, ...
@@ -172,26 +158,37 @@ class Declaring(Judging, Tracing):
         late = newest is None or datetime.now(UTC) - newest > group.freshness
         return "stale" if late else "fresh"
 
-    def card(self, name: str) -> dict[str, Any]:
+    def card(self, name: str) -> Card:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
-        stages, views = self.stages.reader(), self.applied.views()
-        users = Users(views, self.snapshots.pins.all(), self.models())
-        owner, _, feature = name.rpartition(".")
+        stages, dependents = self.stages.reader(), self.lineage.dependents()
+        owner, _, own = name.rpartition(".")
         group = self.applied.group(owner) if owner else self.applied.find(name)
         if group is None:
             self.applied.resolve(name)  # says what there is
-            view = next(each for each in views if each.name == name)
-            return view_card(view, stages, self.applied.history(name), users.of("view", name, 1))
-        used = users.of("group", group.name, group.version, feature if owner else None)
-        kept = self.review.statistics.of(group.name, group.version)
-        read = self.usage_statistics(group.name)
-        shown = {"freshness_state": self.freshness(group), "read_by": read}
-        if owner:
-            history = {key: each[feature] for key, each in kept.items() if feature in each}
-            shown["read_by"] = [each for each in read if each["feature"] == name]
-            return feature_card(group, group.feature(feature), stages, history, used) | shown
-        newest = list(kept.items())[-1] if kept else None
-        return group_card(group, stages, newest, self.applied.history(name), used) | shown
+            view = next(each for each in dependents.views if each.name == name)
+            history, users = self.applied.history(name), dependents.of_view(name)
+            return Card("view", ViewSummary.of(view, stages), users, changes(history))
+        feature = own if owner else None
+        whole = GroupSummary.of(group, stages)
+        return Card(
+            "feature" if owner else "group",
+            FeatureSummary.of(group, group.feature(own), stages) if owner else whole,
+            dependents.of_group(group.name, group.version, feature),
+            () if owner else changes(self.applied.history(name)),
+            whole if owner else None,
+            self.freshness(group),
+            tuple(
+                repr(each)
+                for each in group.all_expectations
+                if feature is None or feature in each.columns
+            ),
+            numbers(group, self.review.statistics.of(group.name, group.version), feature),
+            tuple(
+                each
+                for each in self.usage.recent(group.name)
+                if feature is None or each.feature == name
+            ),
+        )
 
     def _prepare_table(self, group: FeatureGroup) -> None:
         table = self.table(group)
