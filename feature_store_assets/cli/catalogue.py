@@ -119,7 +119,7 @@ def _short(value: Any) -> Any:
 @click.option(
     "--freshness",
     type=click.Choice(["fresh", "stale", "unknown"]),
-    help="Whether the group's newest event is as young as it promises.",
+    help="Whether the group is as young as it promises.",
 )
 @click.option("--limit", default=20, show_default=True)
 @as_json

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feature_store_assets.dagster_io.freshness import freshness
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.ingestion.pushing import (
@@ -147,16 +148,22 @@ class Declaring(Judging, Tracing):
         return done
 
     def freshness(self, group: FeatureGroup) -> Freshness:
-        """Tell whether a group's newest event is as young as it promises.
+        """Tell whether a group is as young as it promises, by what its table holds.
 
-        Of a group that promises nothing it is unknown. Dagster's own state, which alerts go by,
-        also counts missing partitions.
+        Of a group that promises nothing, or whose partitions have come to their end, it is
+        unknown. Alerts go by the same rule, and by what Dagster heard of.
         """
-        if group.freshness is None:
+        table, now = self.table(group), datetime.now(UTC)
+        found = freshness(group, now, table.partitions, table.last_write)
+        if found is not None and found.state != "fresh":
+            # Partitions may have been written without a row, or be gone by retention.
+            noted = self.review.statistics.partitions(group.name, group.version)
+            gone = [each.partition for each in self.removals.of(group.name, group.version)]
+            every = {*table.partitions(), *noted, *gone}
+            found = freshness(group, now, lambda: every, table.last_write)
+        if found is None:
             return "unknown"
-        newest = self.table(group).newest_event()
-        late = newest is None or datetime.now(UTC) - newest > group.freshness
-        return "stale" if late else "fresh"
+        return "stale" if found.state == "stale" else "fresh"
 
     def card(self, name: str) -> Card:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
