@@ -5,50 +5,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import Closed, FeatureGroup, Window
-from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import OutsideWindow
 from feature_store_assets.offline.schema import PARTITION, TableSchema, examples
 
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Codes = np.ndarray[Any, np.dtype[np.int64]]
-
-
-def dagster_partitions(spec: Partitions | None) -> dg.PartitionsDefinition[Any] | None:
-    """Return the Dagster object that a declaration describes."""
-    if spec is None or spec.kind == "calendar":
-        return None
-    if spec.kind == "static":
-        return dg.StaticPartitionsDefinition(list(spec.keys))
-    if spec.kind == "multi":
-        return dg.MultiPartitionsDefinition(
-            {name: _required(dagster_partitions(part)) for name, part in spec.dimensions}
-        )
-    assert spec.start is not None
-    assert spec.timezone is not None
-    assert spec.fmt is not None
-    zone = ZoneInfo(spec.timezone)
-    return dg.TimeWindowPartitionsDefinition(
-        start=spec.start.astimezone(zone),
-        end=None if spec.end is None else spec.end.astimezone(zone),
-        fmt=spec.fmt,
-        timezone=spec.timezone,
-        cron_schedule=spec.cron,
-        end_offset=spec.end_offset,
-    )
-
-
-def _required(definition: dg.PartitionsDefinition[Any] | None) -> dg.PartitionsDefinition[Any]:
-    assert definition is not None
-    return definition
 
 
 @dataclass(frozen=True)
@@ -191,19 +159,6 @@ class Slots:
 def _parsed(definition: Any, key: str) -> dict[str, str]:
     parsed: dict[str, str] = definition.get_partition_key_from_str(key).keys_by_dimension
     return parsed
-
-
-def gap_free_end(definition: Any, materialized: set[str], now: datetime) -> datetime | None:
-    """Return when the newest partition ended before which none is missing."""
-    newest = None
-    for key in definition.get_partition_keys(now):
-        if key not in materialized:
-            break
-        newest = key
-    if newest is None:
-        return None
-    end: datetime = definition.time_window_for_partition_key(newest).end
-    return end.astimezone(UTC)
 
 
 def as_ranges(every: Sequence[str], wanted: set[str]) -> list[tuple[str, str]]:
