@@ -50,8 +50,18 @@ class Writing(Declaring, Online):
         """
         data = arrow_table(feature_data)
         new = self._pushed(feature_group)
-        self._reach_online(self.applied.find(feature_group) or new)
-        group, result = push(self.applied, self.table, new, data, mode, new_features=new_features)
+        known = self.applied.find(feature_group)
+        self._reach_online(known or new)
+        group, result = push(
+            self.applied,
+            self.table,
+            new,
+            data,
+            mode,
+            known=known,
+            statistics=self.review.statistics,
+            new_features=new_features,
+        )
         told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
         self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()
