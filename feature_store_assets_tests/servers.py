@@ -1,6 +1,7 @@
 """Real servers for tests: started on a socket or a free port of this host, ended by their pid."""
 
 import importlib.util
+import json
 import operator
 import os
 import shutil
@@ -10,11 +11,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pytest
 import redis
 from tenacity import (
     Retrying,
@@ -348,3 +352,99 @@ def postgres_server() -> Iterator[str]:
 
 
 _OTHER_VERSION = shutil.ignore_patterns("pginstall", "include", "__pycache__")
+
+
+@dataclass
+class ObjectStore:
+    """A running S3 server; `lists` counts the requests that asked it to list files."""
+
+    lists: int = 0
+
+    def count(self, sent: bytes) -> None:
+        self.lists += sent.count(b"list-type=2")
+
+
+@contextmanager
+def object_store(folder: Path) -> Iterator[ObjectStore]:
+    """SeaweedFS with an empty bucket `features`, which the environment leads to.
+
+    Parameters
+    ----------
+    folder
+        Where it keeps its files.
+    """
+    ports = {name: (free_port(), free_port()) for name in ("master", "volume", "filer", "s3")}
+    given = {"accessKey": "a-key", "secretKey": "a-secret"}
+    identity = {"name": "owner", "credentials": [given], "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    options = [f"-{name}.port={http}" for name, (http, _) in ports.items()]
+    options += [f"-{name}.port.grpc={grpc}" for name, (_, grpc) in ports.items()]
+    server = ObjectStore()
+    with (
+        process(
+            str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}",
+            "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder / 's3.json'}",
+            "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.volumeSizeLimitMB=64",
+            "-volume.max=20", "-master.telemetry=false", *options,
+        ),
+        _counted(ports["s3"][0], server.count) as port,
+        pytest.MonkeyPatch.context() as environment,
+    ):  # fmt: skip
+        environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        environment.setenv("AWS_ALLOW_HTTP", "true")
+        environment.setenv("AWS_REGION", "us-east-1")
+        environment.setenv("AWS_ACCESS_KEY_ID", given["accessKey"])
+        environment.setenv("AWS_SECRET_ACCESS_KEY", given["secretKey"])
+        _await_bucket()
+        yield server
+
+
+def _await_bucket() -> None:
+    """Return when the bucket, which the first file in it makes, takes files."""
+    import obstore
+    from obstore.store import S3Store
+
+    store = S3Store("features", retry_config={"max_retries": 0})
+    asking = Retrying(
+        stop=stop_after_delay(60),
+        wait=wait_fixed(0.05),
+        retry=retry_if_exception_type(obstore.exceptions.BaseError),
+        reraise=True,
+    )
+    asking(obstore.put, store, "first", b"")
+    obstore.delete(store, "first")
+
+
+@contextmanager
+def _counted(port: int, hear: Callable[[bytes], None]) -> Iterator[int]:
+    """A port that leads to another one; `hear` is told what clients send."""
+
+    def pass_on(
+        source: socket.socket, target: socket.socket, hear: Callable[[bytes], None]
+    ) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                hear(data)
+                target.sendall(data)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def connected(client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as server:
+            back = Thread(target=pass_on, args=(server, client, lambda _: None))
+            back.start()
+            pass_on(client, server, hear)
+            back.join()
+
+    def accept() -> None:
+        with suppress(OSError):  # shut down below
+            while True:
+                Thread(target=connected, args=(listening.accept()[0],)).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = Thread(target=accept)
+        accepting.start()
+        yield int(listening.getsockname()[1])
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join()

@@ -229,6 +229,10 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "A token named 's' exists already, .* never change. Revoke it first, or take another",
         ),
     ],
+    "LeaseHeld": [
+        (lambda: errors.LeaseHeld("backup", "host 1"), r"at 'backup' .*host 1\)\. Wait for its end")
+    ],
+    "LeaseLost": [(lambda: errors.LeaseLost("backup"), "'backup' was taken over by another proc")],
     "WriteConflict": [
         (lambda: errors.WriteConflict("g", 20), "'g' was not written: 20 attempts.*Run it again")
     ],
@@ -370,6 +374,9 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             lambda: errors.OnlineStoreUnavailable("redis://:***@h", "refused"),
             r"redis://:\*\*\*@h does not answer \(refused\). .*FEATURE_STORE_ONLINE_STORE_URI",
         )
+    ],
+    "LocationUnusable": [
+        (lambda: errors.LocationUnusable("/d", "No space left"), "'/d' cannot be used: No space le")
     ],
     "StorageUnusable": [
         (lambda: errors.StorageUnusable("/d", "full", "Go."), "'/d' cannot .*: full. Go."),

@@ -33,6 +33,15 @@ class StorageUnusable(StoreUnavailable):
         super().__init__(f"'{path}' cannot hold the store: {reason}. {hint}".rstrip())
 
 
+class LocationUnusable(StoreUnavailable):
+    """A folder or an object store cannot be read or written."""
+
+    def __init__(self, location: str, reason: str) -> None:
+        super().__init__(
+            f"'{location}' cannot be used: {reason}. Is it there, and may you read and write it?"
+        )
+
+
 class DagsterUnavailable(StoreUnavailable):
     """There is no Dagster instance, or there are no definitions, to read from."""
 

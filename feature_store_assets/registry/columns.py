@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from feature_store_assets.registry.database import Instant, training_sets
-from feature_store_assets.registry.foreign import check_name
+from feature_store_assets.storage.foreign import check_name
 
 _ODD_FLOATS = ("nan", "inf", "-inf")
 # Columns whose text is JSON.

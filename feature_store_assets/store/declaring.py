@@ -16,20 +16,18 @@ from feature_store_assets.ingestion.pushing import (
     register,
 )
 from feature_store_assets.registry.applied import Change, Declared
-from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing
 from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
-from feature_store_assets.store.judging import Judging
-from feature_store_assets.store.tracing import Tracing
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Declaring(Judging, Tracing):
+class Declaring(Facade):
     """Keeps what is declared."""
 
     def apply(self, *declarations: Declared) -> list[Change]:
@@ -40,14 +38,14 @@ class Declaring(Judging, Tracing):
         BreakingChange
             Stored rows cannot follow a change; nothing was applied.
         """
-        changes = self.applied.apply(declarations, prepare=self._prepare_table)
+        changes = self.applied.apply(declarations, prepare=self.parts.prepare_table)
         self.serving.forget()
         return changes
 
     def plan(self, *declarations: Declared) -> list[Planned]:
         """Return what `apply` would change and what that touches; nothing is written."""
         pins = self.snapshots.pins.all()
-        return plan(self.applied, declarations, pins=pins, models=self.models())
+        return plan(self.applied, declarations, pins=pins, models=self.lineage.models.all())
 
     def search(
         self, text: str, filters: Filters | None = None, *, limit: int | None = None
@@ -64,7 +62,7 @@ class Declaring(Judging, Tracing):
             The best so many; all by default.
         """
         return search(
-            self._database,
+            self.parts.database,
             text,
             self.stages.reader(),
             filters or Filters(),
@@ -117,7 +115,7 @@ class Declaring(Judging, Tracing):
         No tokens; the audit log is in it to be read.
         """
         self.usage.flush()
-        return export_state(self._database)
+        return export_state(self.parts.database)
 
     def import_registry(
         self,
@@ -149,11 +147,10 @@ class Declaring(Judging, Tracing):
             Naming all that is here otherwise.
         """
         done = import_state(
-            self._database,
+            self.parts.database,
             state,
             on_conflict,
-            prepare=self._prepare_table,
-            imported_by=user(),
+            prepare=self.parts.prepare_table,
             modules=self.config.request_modules,
             trust_code=trust_code,
         )
@@ -175,7 +172,7 @@ class Declaring(Judging, Tracing):
     def card(self, name: str) -> dict[str, Any]:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
         stages, views = self.stages.reader(), self.applied.views()
-        users = Users(views, self.snapshots.pins.all(), self.models())
+        users = Users(views, self.snapshots.pins.all(), self.lineage.models.all())
         owner, _, feature = name.rpartition(".")
         group = self.applied.group(owner) if owner else self.applied.find(name)
         if group is None:
@@ -193,19 +190,11 @@ class Declaring(Judging, Tracing):
         newest = list(kept.items())[-1] if kept else None
         return group_card(group, stages, newest, self.applied.history(name), used) | shown
 
-    def _prepare_table(self, group: FeatureGroup) -> None:
-        table = self.table(group)
-        # Without declared key types the first rows make the table.
-        if table.exists or None not in group.entity.key_types:
-            table.ensure()
-
     def standing(self, name: str) -> Standing:
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""
         return self.stages.of(self.applied.unmoved(name))
 
-    def set_stage(
-        self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
-    ) -> Standing:
+    def set_stage(self, name: str, stage: Stage, *, successor: str = "") -> Standing:
         """Move a group, a feature (`"group.feature"`) or a view on in its life.
 
         Parameters
@@ -216,24 +205,20 @@ class Declaring(Judging, Tracing):
             its rows are kept until retention.
         successor
             What to use instead: named in the warning.
-        changed_by
-            Who moves it; kept.
 
         Raises
         ------
         StageRefused
             No way leads there from where it stands.
         """
-        moved = self.stages.move(
-            self.applied.unmoved(name), stage, successor=successor, changed_by=changed_by
-        )
+        moved = self.stages.move(self.applied.unmoved(name), stage, successor=successor)
         self.serving.forget()
         return moved
 
     def register_feature_group(self, group: FeatureGroup) -> FeatureGroup:
         """Apply one group that is pushed to; without partitions it is cut by event time."""
         if group.function is None and group.partitions is None:
-            group = replace(group, partitions=self._pushed(group.name).partitions)
+            group = replace(group, partitions=self.parts.pushed(group.name).partitions)
         self.apply(group)
         return self.applied.group(group.name, group.version)
 
@@ -263,16 +248,16 @@ class Declaring(Judging, Tracing):
         """
         metadata = register(
             self.applied,
-            self._pushed(feature_group),
+            self.parts.pushed(feature_group),
             Feature(name, data_type, description, **bounds),
             feature_type=feature_type,
             created_by=created_by,
-            prepare=self._prepare_table,
+            prepare=self.parts.prepare_table,
         )
         self.serving.forget()
         return metadata
 
-    def drop_feature(self, name: str, *, changed_by: str = "") -> FeatureGroup:
+    def drop_feature(self, name: str) -> FeatureGroup:
         """Take a draft or retired feature (`"group.feature"`) of a pushed group out for good.
 
         Its values cannot be read any more, and its name is free for another feature, also of
@@ -287,7 +272,7 @@ class Declaring(Judging, Tracing):
         FeatureNeeded
             The feature is active, or a view names it.
         """
-        group = drop(self.applied, name, prepare=self._prepare_table, actor=changed_by)
+        group = drop(self.applied, name, prepare=self.parts.prepare_table)
         self.serving.forget()
         return group
 

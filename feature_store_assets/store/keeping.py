@@ -9,12 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.errors import SnapshotNeeded
-from feature_store_assets.registry.audit import user
 from feature_store_assets.snapshots.difference import Sides, difference
 from feature_store_assets.snapshots.manifest import About
-from feature_store_assets.store.judging import Judging
-from feature_store_assets.store.online import Online
-from feature_store_assets.store.tracing import Tracing
+from feature_store_assets.store.facade import Facade
 from feature_store_assets.upkeep.compaction import FILES, Compacted, compact
 from feature_store_assets.upkeep.retention import Retained, Retention
 
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.registry.holds import Held, Hold
+    from feature_store_assets.registry.pins import Pin
     from feature_store_assets.registry.snapshots import Snapshot
 
 
@@ -36,7 +34,7 @@ class Forgotten:
     usage: int
 
 
-class Keeping(Judging, Tracing, Online):
+class Keeping(Facade):
     """Keeps what is stored, and no longer than it should be."""
 
     # Snapshots
@@ -101,15 +99,23 @@ class Keeping(Judging, Tracing, Online):
         view = resolved[0].view if len(resolved) == 1 else None
         shown = None if view is None else view.to_json()
         self.snapshots.create(
-            About(name, description, created_by or user(), tags, shown),
-            [(group, self._existing(group)) for group in groups.values()],
+            About(name, description, created_by or self.actor.name, tags, shown),
+            [(group, self.parts.filled(group)) for group in groups.values()],
             self.review.summary,
         )
-        return self.snapshots.table.manifest(name)
+        return self.snapshot_manifest(name)
 
     def list_snapshots(self) -> list[Snapshot]:
         """Return the snapshots, the oldest first."""
         return self.snapshots.table.all()
+
+    def snapshot_manifest(self, name: str) -> dict[str, Any]:
+        """Return what a snapshot holds: groups, definitions, statistics, digests of files."""
+        return self.snapshots.table.manifest(name)
+
+    def pins(self) -> list[Pin]:
+        """Return the table versions that snapshots and training sets hold, the oldest first."""
+        return self.snapshots.pins.all()
 
     def verify_snapshot(self, name: str) -> int:
         """Compare each file of a snapshot with the digest that it had; return how many there are.
@@ -136,7 +142,7 @@ class Keeping(Judging, Tracing, Online):
         shared = []
         for key in sorted({*one} & {*other}):
             group = self.applied.group(*key)
-            table = self._existing(group)
+            table = self.parts.filled(group)
             versions = (self._version(each, group) for each in (before, after))
             shared.append(difference(Sides(group, table, *versions), self.review.shift))
         return {
@@ -156,7 +162,7 @@ class Keeping(Judging, Tracing, Online):
         places = [(each["group"], each["version"]) for each in held]
         return {place: self.applied.group(*place) for place in places}
 
-    def delete_snapshot(self, name: str, *, deleted_by: str = "") -> None:
+    def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot; retention removes the files that nothing else needs.
 
         Raises
@@ -165,21 +171,21 @@ class Keeping(Judging, Tracing, Online):
             A logged model was trained on it, or a legal hold is on it or on one of its groups.
         """
         self._check_unneeded(name)
-        manifest = self.snapshots.table.manifest(name)
-        self.snapshots.delete(name, deleted_by)
+        manifest = self.snapshot_manifest(name)
+        self.snapshots.delete(name)
         self.lineage.report_snapshot(manifest, deleted=True)
 
     def _check_unneeded(self, name: str) -> None:
         models = [
             f"model '{model.name}'"
-            for model in self.models()
-            if self.training_set(model.training_set).manifest.get("snapshot") == name
+            for model in self.lineage.models.all()
+            if self.parts.training_set(model.training_set).manifest.get("snapshot") == name
         ]
         self.snapshots.check_unneeded(name, models)
 
     # Legal holds
 
-    def hold(self, kind: Held, name: str, reason: str, *, placed_by: str = "") -> Hold:
+    def hold(self, kind: Held, name: str, reason: str) -> Hold:
         """Keep a group from retention, or a snapshot from being deleted, until the hold is lifted.
 
         Parameters
@@ -193,11 +199,11 @@ class Keeping(Judging, Tracing, Online):
             self.applied.group(name)
         else:
             self.snapshots.table.get(name)
-        return self.holds.place(kind, name, reason, placed_by)
+        return self.holds.place(kind, name, reason)
 
-    def lift_hold(self, kind: Held, name: str, *, lifted_by: str = "") -> None:
+    def lift_hold(self, kind: Held, name: str) -> None:
         """Lift a legal hold."""
-        self.holds.lift(kind, name, lifted_by)
+        self.holds.lift(kind, name)
 
     # Retention and compaction
 
@@ -245,8 +251,8 @@ class Keeping(Judging, Tracing, Online):
         days = self.config.retention_days
         return Retention(
             self.table,
-            self.publish,
-            self.removals,
+            self.parts.publish,
+            self.parts.removals,
             self.holds,
             self.snapshots,
             timedelta(days=days) if days else None,
@@ -273,7 +279,7 @@ class Keeping(Judging, Tracing, Online):
                 if dry_run:
                     self._check_unneeded(each.name)
                 else:
-                    self.delete_snapshot(each.name, deleted_by="retention")
+                    self.delete_snapshot(each.name)
                 snapshots.append(each.name)
         statistics = 0
         if (before := _before(now, config.statistics_retention_days)) is not None:

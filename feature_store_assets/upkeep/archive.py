@@ -31,14 +31,14 @@ from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import progress
-from feature_store_assets.registry.foreign import (
+from feature_store_assets.registry.transfer import read_state
+from feature_store_assets.storage.foreign import (
     UNSOUND,
     check_file,
     check_path,
     check_paths,
     read_file,
 )
-from feature_store_assets.registry.transfer import read_state
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

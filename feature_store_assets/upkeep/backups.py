@@ -24,7 +24,7 @@ import msgspec
 
 from feature_store_assets.errors import BackupNotFound, BackupUnusable, WriteRefused
 from feature_store_assets.progress import progress
-from feature_store_assets.registry.foreign import (
+from feature_store_assets.storage.foreign import (
     LARGEST,
     UNSOUND,
     check_file,

@@ -16,7 +16,7 @@ import msgspec
 from feature_store_assets.errors import StorageUnusable
 from feature_store_assets.offline.digest import file_digest
 from feature_store_assets.offline.history import entry_of
-from feature_store_assets.registry.foreign import UNSOUND, check_name, check_path, read_json
+from feature_store_assets.storage.foreign import UNSOUND, check_name, check_path, read_json
 from feature_store_assets.training.manifest import MANIFEST
 from feature_store_assets.upkeep.backups import CONTENT
 

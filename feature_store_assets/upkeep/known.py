@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from feature_store_assets.errors import BackupRefused
 from feature_store_assets.registry.database import audit, pins, statistics
-from feature_store_assets.registry.foreign import UNSOUND
+from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.upkeep.contents import versions
 from feature_store_assets.upkeep.dump import RESTORE, mapped
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from feature_store_assets.errors import BackupRefused, BackupUnusable
-from feature_store_assets.registry.foreign import UNSOUND
+from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.upkeep.backups import (
     MANIFESTS,
     VERSION,

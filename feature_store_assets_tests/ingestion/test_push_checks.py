@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from feature_store_assets.declaration.expect import Expectation, expect
 from feature_store_assets.declaration.feature import Entity, Feature

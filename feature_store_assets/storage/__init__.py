@@ -1,0 +1,120 @@
+"""Storage: a folder, or a prefix in an object store, in which files appear whole.
+
+A location knows neither locks nor renames, nor appending: object stores have none of them. A file
+that is written stands there whole or not at all, and replaces what had its name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from feature_store_assets.errors import ConfigError, suggestion
+from feature_store_assets.storage.folder import Folder
+from feature_store_assets.storage.objects import SCHEMES, Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from feature_store_assets.storage.sink import Sink, Written
+
+
+class Location(Protocol):
+    """Where files lie; every path is relative to it, with slashes."""
+
+    @property
+    def shown(self) -> str:
+        """The folder or URL as messages may show it: without anything secret."""
+        ...
+
+    @property
+    def local(self) -> Path | None:
+        """The folder on this machine; None in an object store."""
+        ...
+
+    def at(self, path: str) -> Location:
+        """The location of a folder below this one."""
+        ...
+
+    def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
+        """Read a file, or a range of its bytes; past its end there is nothing.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        """
+        ...
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """Read a file portion by portion; FileNotFoundError if there is none."""
+        ...
+
+    def size(self, path: str) -> int | None:
+        """The bytes of a file; None if there is no such file."""
+        ...
+
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file, in hex; FileNotFoundError if there is none."""
+        ...
+
+    def list(self, folder: str = "") -> Mapping[str, int]:
+        """The bytes of every file in a folder and in the folders below it, by path."""
+        ...
+
+    def names(self, folder: str = "") -> set[str]:
+        """The names of the files and folders that lie directly in a folder."""
+        ...
+
+    def create(self, path: str) -> AbstractContextManager[Sink]:
+        """Open a file for writing; it appears as the block ends, unless by an exception."""
+        ...
+
+    def write(
+        self, path: str, content: bytes | Iterable[bytes], *, sha256: str | None = None
+    ) -> Written:
+        """Write a file; return its size and digest.
+
+        Parameters
+        ----------
+        sha256
+            What the digest must be: else nothing is written, and what was there before stays.
+        """
+        ...
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; those that are not there are passed over."""
+        ...
+
+    def sync(self) -> None:
+        """Return once all that was written and deleted here survives a power failure."""
+        ...
+
+
+def location(place: str | Path) -> Location:
+    """Return the location that a path or URL names.
+
+    Parameters
+    ----------
+    place
+        A folder, which need not exist yet, or `s3://`, `gs://`, `az://` and a prefix. Credentials
+        come from the environment, as the clouds' own tools have them.
+
+    Raises
+    ------
+    ConfigError
+        The URL's scheme is not supported.
+    """
+    scheme, found, rest = str(place).partition("://")
+    if not found:
+        return Folder(place)
+    if scheme == "file":
+        return Folder(rest)
+    if scheme in SCHEMES:
+        return Bucket(str(place))
+    known = ["file", *SCHEMES]
+    raise ConfigError(
+        f"'{scheme}://' is no scheme of a location. There are: {', '.join(known)}."
+        + suggestion(scheme, known)
+    )

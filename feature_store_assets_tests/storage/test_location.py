@@ -1,0 +1,174 @@
+"""Locations: folders and object stores keep one contract."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from feature_store_assets.errors import ConfigError, FeatureStoreError, LocationUnusable
+from feature_store_assets.storage import Location, location
+from feature_store_assets_tests.servers import ObjectStore, object_store
+
+# Names that a partition key may give a file.
+NAMES = ["plain", "day=2024-01-01 00:00", "a%20b", "a%2Fb", "ümlaut é", "100%", "a+b&c=d", "x#y?z"]
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with object_store(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    if request.param == "folder":
+        return location(tmp_path / "place")
+    request.getfixturevalue("bucket")
+    return location(f"s3://features/{tmp_path.name}")
+
+
+def test_a_file_is_read_as_it_was_written(place: Location) -> None:
+    content = os.urandom(100_000)
+    written = place.write("a/b/c", iter([content[:10], content[10:]]))
+    assert (written.size, written.sha256) == (100_000, hashlib.sha256(content).hexdigest())
+    place.sync()
+    assert place.read("a/b/c") == content
+    assert b"".join(place.stream("a/b/c")) == content
+    assert place.size("a/b/c") == 100_000
+    assert place.digest("a/b/c") == written.sha256
+    place.write("a/b/c", b"other")
+    assert place.read("a/b/c") == b"other"
+    place.write("empty", b"")
+    assert (place.read("empty"), place.size("empty")) == (b"", 0)
+
+
+def test_ranges_end_where_the_file_does(place: Location) -> None:
+    place.write("f", b"0123456789")
+    ranges = [(0, 3), (4, 2), (8, 5), (10, 1), (99, 1), (3, 0), (7, None)]
+    found = [place.read("f", start, length) for start, length in ranges]
+    assert found == [b"012", b"45", b"89", b"", b"", b"", b"789"]
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(place: Location) -> None:
+    place.write("folder/f", b"")
+    for path in ("nothing", "nowhere/f", "folder", "folder/f/below"):
+        assert place.size(path) is None
+        for read in (place.read, lambda path: list(place.stream(path)), place.digest):
+            with pytest.raises(FileNotFoundError):
+                read(path)
+        place.delete([path])
+    assert place.list("nowhere") == place.list("nothing/at/all") == {}
+    assert place.names("nowhere") == set()
+    assert place.list() == {"folder/f": 0}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_that_a_partition_may_have_names_one_file(place: Location, name: str) -> None:
+    path = f"partition={name}/{name}.parquet"
+    place.write(path, b"rows")
+    assert place.list() == {path: 4}
+    assert place.names() == {f"partition={name}"}
+    assert place.at(f"partition={name}").read(f"{name}.parquet") == b"rows"
+    place.delete([path])
+    assert place.list() == {}
+
+
+def test_folders_are_listed_with_all_below_and_nothing_beside_them(place: Location) -> None:
+    for path in ("a/1", "a/b/2", "ab/3", "4"):
+        place.write(path, path.encode())
+    assert place.list() == {"a/1": 3, "a/b/2": 5, "ab/3": 4, "4": 1}
+    assert place.list("a") == {"a/1": 3, "a/b/2": 5}
+    assert place.at("a").list() == {"1": 3, "b/2": 5}
+    assert place.names() == {"a", "ab", "4"}
+    assert place.names("a") == {"1", "b"}
+    place.delete(["a/1", "not there", "a/b/2"])
+    assert place.list() == {"ab/3": 4, "4": 1}
+
+
+def test_what_breaks_off_leaves_what_was_there(place: Location) -> None:
+    place.write("f", b"before")
+
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise ConnectionAbortedError
+
+    for path in ("f", "new"):
+        with pytest.raises(ConnectionAbortedError):
+            place.write(path, broken())
+    other = hashlib.sha256(b"expected").hexdigest()
+    written = place.write("f", b"unexpected", sha256=other)
+    assert written.sha256 != other
+    assert place.list() == {"f": 6}
+    assert place.read("f") == b"before"
+    assert place.write("f", b"expected", sha256=other).size == 8
+    assert place.read("f") == b"expected"
+
+
+def test_libraries_write_into_a_file_that_appears_as_the_block_ends(place: Location) -> None:
+    table = pa.table({"x": range(1000)})
+    with place.create("arrow.parquet") as sink:
+        pq.write_table(table, sink)
+        assert place.list() == {}
+    with place.create("polars.parquet") as sink:
+        pl.DataFrame(table).write_parquet(sink)
+    for name in ("arrow", "polars"):
+        stored = place.read(f"{name}.parquet")
+        assert pq.read_table(pa.BufferReader(stored)).equals(table)
+    assert sink.written.size == place.size("polars.parquet")
+    assert sink.written.sha256 == place.digest("polars.parquet")
+
+
+@pytest.mark.slow
+def test_an_object_store_is_listed_once_where_its_files_are_asked_for(bucket: ObjectStore) -> None:
+    place = location("s3://features/counted")
+    for number in range(12):
+        place.write(f"a/{number}/f", b"x")
+    bucket.lists = 0
+    assert len(place.list("a")) == 12
+    assert bucket.lists == 1
+    place.read("a/1/f")
+    place.size("a/2/f")
+    place.digest("a/3/f")
+    place.write("a/4/f", b"y")
+    place.delete(place.list("a"))
+    assert bucket.lists == 2
+
+
+@pytest.mark.slow
+def test_a_large_file_reaches_an_object_store_whole(bucket: ObjectStore) -> None:
+    place = location("s3://features/large")
+    part = os.urandom(1 << 20)
+    written = place.write("f", (part for _ in range(40)))
+    assert place.size("f") == written.size == 40 << 20
+    assert place.digest("f") == written.sha256
+    assert place.read("f", (39 << 20) + 5, 7) == part[5:12]
+
+
+@pytest.mark.slow
+def test_secrets_are_in_no_error(bucket: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-secret")
+    refused = location("s3://features/place")
+    for act in (refused.list, lambda: refused.write("f", b""), lambda: refused.size("f")):
+        with pytest.raises(LocationUnusable, match="'s3://features/place' cannot be used") as info:
+            act()
+        told = str(info.value)
+        assert not [each for each in ("a-wrong-secret", "a-key") if each in told], told
+
+
+def test_a_scheme_that_nobody_knows_is_no_folder(tmp_path: Path) -> None:
+    for url in ("ftp://host/folder", "hdfs://namenode/x", "s33://bucket/x"):
+        with pytest.raises(ConfigError, match="is no scheme of a location"):
+            location(url)
+    assert list(tmp_path.iterdir()) == []
+    assert location(f"file://{tmp_path}").local == tmp_path
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FeatureStoreError, match="file/place' cannot be used"):
+        location(tmp_path / "file" / "place").write("f", b"")
