@@ -1,8 +1,9 @@
 """Dagster's partitions made from declared ones, and up to when a group is complete."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -75,3 +76,12 @@ def complete_until(
 @lru_cache(maxsize=64)  # many groups are cut alike, and years of hours take long to list
 def _ended(spec: Partitions, minute: datetime) -> tuple[str, ...]:
     return tuple(_time_partitions(spec).get_partition_keys(minute))
+
+
+def as_ranges(every: Sequence[str], wanted: set[str]) -> list[tuple[str, str]]:
+    """Return neighbouring keys as (first, last) ranges, in the order of all keys."""
+    places = [place for place, key in enumerate(every) if key in wanted]
+    if not places:
+        return []
+    cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(places)) if b != a + 1), len(places)]
+    return [(every[places[a]], every[places[b - 1]]) for a, b in pairwise(cuts)]

@@ -117,6 +117,8 @@ class DeltaLog:
 
         with self._lock:
             try:
+                if self._held and self._table is not None and self._table.version() == version:
+                    return self._table
                 if version is not None:
                     return self._at(version)
                 if self._table is None:

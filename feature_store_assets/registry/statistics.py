@@ -71,7 +71,9 @@ class Statistics:
         if not rows:
             return
         with self._database.write() as connection:
-            _forget(connection, feature_group, version, list(profiles))
+            for chosen in _chunks(profiles):
+                these = _these(feature_group, version, chosen)
+                connection.execute(sa.delete(statistics).where(*these))
             connection.execute(sa.insert(statistics), rows)
 
     def of(
@@ -137,6 +139,19 @@ class Statistics:
             keys = list(connection.execute(query).scalars())
         return self.of(feature_group, version, keys) if keys else {}
 
+    def drop(
+        self, feature_group: str, version: int, partitions: Collection[str] | None = None
+    ) -> None:
+        """Remove the profiles of partitions, of all by default, where there are any."""
+        if not self._database.exists:
+            return
+        for chosen in _chunks(partitions):
+            these = _these(feature_group, version, chosen)
+            with self._database.read() as connection:
+                found = connection.execute(sa.select(sa.literal(1)).where(*these).limit(1)).first()
+            if found:
+                self._database.remove(statistics, sa.and_(*these))
+
     def forget(
         self,
         feature_group: str,
@@ -201,19 +216,14 @@ def _this(table: sa.Table, feature_group: str, version: int) -> tuple[sa.ColumnE
     return (table.c.feature_group == feature_group, table.c.group_version == version)
 
 
-def _forget(
-    connection: sa.Connection, feature_group: str, version: int, partitions: Sequence[str]
-) -> None:
-    for chosen in _chunks(partitions):
-        connection.execute(
-            sa.delete(statistics).where(
-                *_this(statistics, feature_group, version),
-                statistics.c.partition.in_(chosen or []),
-            )
-        )
+def _these(
+    feature_group: str, version: int, partitions: Sequence[str] | None
+) -> list[sa.ColumnElement[bool]]:
+    chosen = [] if partitions is None else [statistics.c.partition.in_(partitions)]
+    return [*_this(statistics, feature_group, version), *chosen]
 
 
-def _chunks(partitions: Sequence[str] | None) -> list[list[str] | None]:
+def _chunks(partitions: Collection[str] | None) -> list[list[str] | None]:
     if partitions is None:
         return [None]
     keys = list(partitions)
