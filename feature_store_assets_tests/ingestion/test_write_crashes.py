@@ -83,9 +83,10 @@ def test_a_write_that_ended_with_its_commit_is_published_by_the_next(
 ) -> None:
     filled(tmp_path)
     with new_store(tmp_path) as store:
-        with monkeypatch.context() as ended, pytest.raises(Stopped):
+        with monkeypatch.context() as ended:
             ended.setattr(Parts, "publish", stop)
-            store.write_features(NEXT[mode], "clicks", mode=mode)
+            with pytest.raises(Stopped):
+                store.write_features(NEXT[mode], "clicks", mode=mode)
         go_on(store, how, mode)
         check(store)
 
