@@ -120,7 +120,7 @@ class Judging(Reading):
 
         return Review(
             self._database,
-            self.config.root / "quarantine",
+            self.location.at("quarantine"),
             pinned=pinned,
             training_set=self.training_set,
         )

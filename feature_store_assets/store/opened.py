@@ -25,6 +25,7 @@ from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.usage import Usage
 from feature_store_assets.retrieval.serving import Serving
 from feature_store_assets.snapshots import Snapshots
+from feature_store_assets.storage import location
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -37,6 +38,7 @@ class Opened:
         self, config: FeatureStoreConfig | None = None, *, actor: Actor | None = None
     ) -> None:
         self.config = config or FeatureStoreConfig()
+        self.location = location(self.config.root)
         self._tables: dict[tuple[str, int], tuple[object, OfflineTable]] = {}
         self._open(Database(self.config.registry, actor))
         self.usage = Usage(self._database)
@@ -133,9 +135,8 @@ class Opened:
         cached = self._tables.get(key)
         if cached is not None and cached[0] == declared:
             return cached[1]
-        path = self.config.root / "offline" / group.name / f"v{group.version}"
         table = OfflineTable(
-            path,
+            self.location.at(f"offline/{group.name}/v{group.version}"),
             TableSchema.of(group),
             compression=self.config.compression,
             removed=partial(self._removed, group.name, group.version),

@@ -20,6 +20,7 @@ from feature_store_assets.offline.frames import (
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
+from feature_store_assets.registry.leases import Leases
 from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
 from feature_store_assets.retrieval.historical import Historical, Options, read_spine
 from feature_store_assets.retrieval.removed import RemovedRanges
@@ -285,9 +286,10 @@ class Reading(Opened):
     @property
     def _training_sets(self) -> TrainingSets:
         return TrainingSets(
-            self.config.root / "training",
+            self.location.at("training"),
             TrainingSetTable(self._database),
             self.snapshots.pins,
+            Leases(self._database),
             self.config.compression,
         )
 

@@ -30,9 +30,7 @@ SPINE = pl.DataFrame({
 
 
 def raw(store: FeatureStore) -> RawTable:
-    return RawTable(
-        store.config.root / "raw" / "shop" / "orders", "orders", None, compression="zstd"
-    )
+    return RawTable(store.location.at("raw/shop/orders"), "orders", None, compression="zstd")
 
 
 def stock(store: FeatureStore) -> datetime:
