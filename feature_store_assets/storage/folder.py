@@ -170,11 +170,14 @@ class Folder:
                     fsync(folder)
 
     def _make(self, folder: Path) -> None:
-        """Make a folder and those above it; `sync` pushes their names to the disk."""
+        """Make a folder and those above it; `sync` pushes their names to the disk.
+
+        Also of those that are there: another library may have made them.
+        """
         with self._lock:
             if folder in self._changed:
                 return
-            new = [folder]
+            new = [each for each in (folder, *folder.parents) if each.is_relative_to(self._root)]
             while not new[-1].exists():
                 new.append(new[-1].parent)
             folder.mkdir(parents=True, exist_ok=True)

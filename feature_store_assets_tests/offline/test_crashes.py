@@ -92,7 +92,8 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
             acknowledged[turn % 3] = turn
 
         survivor = OfflineTable(table.location, SCHEMA)
-        committed = history(survivor.location).named
+        named = history(survivor.location).named
+        committed = {folder_of(table) / path for path in named}
         assert not between or data_files(table) - before - committed
         for day, last in acknowledged.items():
             rows = survivor.read(["x"], partitions=[f"2024-01-0{day + 1}"])["x"].to_pylist()

@@ -224,6 +224,31 @@ def test_a_scheme_that_nobody_knows_is_no_folder(tmp_path: Path) -> None:
     assert location(f"file://{tmp_path}").local == tmp_path
 
 
+def test_a_folder_survives_with_all_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Count fsync calls, as the kernel is asked for them."""
+    synced = set[str]()
+    original = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    place = location(tmp_path / "new" / "place")
+    (tmp_path / "new" / "place" / "a").mkdir(parents=True)  # by somebody else
+    place.write("a/b/f", b"")
+    place.sync()
+    above = [tmp_path / "new" / "place" / each for each in ("", "a", "a/b")]
+    assert synced >= {str(folder) for folder in above}
+    synced.clear()
+    (tmp_path / "new" / "place" / "c").mkdir()
+    (tmp_path / "new" / "place" / "c" / "g").write_text("by another library")
+    place.sync(["c/g"])
+    assert synced == {str(above[0]), str(above[0] / "c"), str(above[0] / "c" / "g")}
+
+
 def test_what_a_killed_writer_left_is_cleared_with_its_folder(tmp_path: Path) -> None:
     place = location(tmp_path)
     place.write("a/f", b"")

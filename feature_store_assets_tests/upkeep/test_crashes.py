@@ -100,7 +100,7 @@ def whole(store: FeatureStore, table: OfflineTable, turn: int) -> None:
         for file in store.snapshots.table.manifest("kept")["groups"][0]["files"]
     }
     # What a killed writer left uncommitted is not swept until no run can be that old.
-    named = history(table.location).named
+    named = {folder_of(table) / path for path in history(table.location).named}
     assert files(table) & named == live | pinned
     unfinished = [each for each in store.removals.of("a", 1) if each.freed_at is None]
     assert [each.partition for each in unfinished if each.partition not in table.partitions()] == []
