@@ -23,7 +23,7 @@ from feature_store_assets.online.row import instant, micros
 from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.server.apps import ONLINE, PUSH, ask, post
-from feature_store_assets_tests.stores import at, new_store, once, pushed, traces
+from feature_store_assets_tests.stores import at, folder_of, new_store, once, pushed, traces
 
 MICROSECONDS = pa.timestamp("us", "UTC")
 FEATURES = (
@@ -189,7 +189,7 @@ def _slip(store: FeatureStore, event: int, value: int, partition: str, entity: i
         "x": pa.array([0]),
         "partition": pa.array([partition]),
     }
-    write_deltalake(str(table.path), pa.table(rows, schema=table.schema.arrow), mode="append")
+    write_deltalake(table.location.uri, pa.table(rows, schema=table.schema.arrow), mode="append")
 
 
 KEPT = fact(2, NOW, NOW)
@@ -274,7 +274,7 @@ def test_what_is_stored_survives_a_checkpoint_of_the_log(bad: FeatureStore) -> N
     for hours in range(20):
         bad.write_features([fact(2, at(hours + 1), NOW)], "bad")
     table = bad.table(bad.applied.group("bad"))
-    assert list(table.path.joinpath("_delta_log").glob("*.checkpoint.parquet"))
+    assert list(folder_of(table).joinpath("_delta_log").glob("*.checkpoint.parquet"))
     with new_store(bad.config.root.parent) as fresh:
         assert len(read(fresh, "bad")) == 26
         assert fresh.retain(["bad"], now=NOW)[0].partitions == ("-001-11",)

@@ -30,7 +30,7 @@ from feature_store_assets.lineage.exports import (
 )
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
-from feature_store_assets_tests.stores import copied_store, new_store, pushed, row
+from feature_store_assets_tests.stores import copied_store, folder_of, new_store, pushed, row
 
 MARKET = Path(market.__file__)
 KNOWN = datetime(2024, 1, 2, tzinfo=UTC)
@@ -165,7 +165,7 @@ def test_what_is_applied_later_is_in_the_next_answer(store: FeatureStore) -> Non
 def test_a_training_set_whose_files_are_gone_may_hold_all_that_it_pins(
     store: FeatureStore,
 ) -> None:
-    (store.training_set("other-2024").path / "manifest.json").unlink()
+    (folder_of(store.training_set("other-2024")) / "manifest.json").unlink()
     assert "other-2024" in ids(store.get_feature_lineage("city")["downstream"])
 
 

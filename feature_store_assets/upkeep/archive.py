@@ -27,11 +27,11 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import ArchiveUnusable
-from feature_store_assets.offline.digest import TableDigest, file_digest
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import progress
 from feature_store_assets.registry.transfer import read_state
+from feature_store_assets.storage.folder import file_digest, fsync
 from feature_store_assets.storage.foreign import (
     UNSOUND,
     check_file,

@@ -49,11 +49,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, StorageUnusable, WriteConflict, WriteRefused
-from feature_store_assets.offline.digest import file_digest
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
 from feature_store_assets.registry.pins import pin, unpin
 from feature_store_assets.snapshots.manifest import packages
+from feature_store_assets.storage.folder import file_digest
 from feature_store_assets.upkeep.backups import (
     CONTENT,
     FORMAT,

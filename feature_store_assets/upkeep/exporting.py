@@ -26,8 +26,6 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, VersionExpired, WriteConflict, WriteRefused
-from feature_store_assets.offline.digest import file_digest
-from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.progress import progress
@@ -36,6 +34,7 @@ from feature_store_assets.registry.pins import pin, release
 from feature_store_assets.registry.removals import floor_of
 from feature_store_assets.registry.transfer import export_state
 from feature_store_assets.snapshots.manifest import packages
+from feature_store_assets.storage.folder import file_digest, fsync
 from feature_store_assets.upkeep.archive import (
     FORMAT,
     MANIFEST,

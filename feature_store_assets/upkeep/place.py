@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from feature_store_assets.errors import BackupUnusable, DataError
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.storage.folder import fsync
 
 _CHUNK = 4 << 20
 

@@ -31,9 +31,9 @@ from feature_store_assets.errors import (
     RestoreRefused,
     StorageUnusable,
 )
-from feature_store_assets.offline.frames import fsync
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.storage.folder import fsync
 from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.upkeep.backups import (
     Manifest,

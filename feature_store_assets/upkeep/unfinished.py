@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from feature_store_assets.errors import WriteRefused
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.storage.folder import fsync
 from feature_store_assets.upkeep.archive import (
     MANIFEST,
     REGISTRY,

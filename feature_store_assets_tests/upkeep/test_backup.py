@@ -270,7 +270,7 @@ def test_a_backup_needs_a_place_of_its_own(store: FeatureStore, tmp_path: Path) 
 
 def test_what_the_store_itself_had_lost_is_named(store: FeatureStore, tmp_path: Path) -> None:
     stocked(store)
-    file = Path(store.table(store.applied.group("b")).files()[0].path)
+    file = Path(store.table(store.applied.group("b")).files()[0].uri)
     file.unlink()
     (store.config.root / "training" / "set" / "manifest.json").write_text("{}")
     done = store.backup(tmp_path / "kept")
@@ -337,7 +337,7 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
 ) -> None:
     store.register_feature_group(GROUP)
     write(store, 1)
-    live = {file.path for file in store.table(GROUP).files()}
+    live = {file.uri for file in store.table(GROUP).files()}
     made = Backup(store.config.root, store.config.online, store.parts.database)
     with _alone(store.config.root) as scratch:
         known, place = known_to(store.parts.database), Place(tmp_path / "kept")
