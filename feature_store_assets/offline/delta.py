@@ -161,11 +161,6 @@ class OfflineTable:
         """Return when rows were last written; None if they never were."""
         return last_write(self.location, self.version())
 
-    def newest_event(self) -> datetime | None:
-        """Return the newest event time, to the millisecond; None without rows."""
-        lasts = [file.last for file in self.files() if file.last is not None]
-        return max(lasts, default=None)
-
     def size(self) -> int:
         """Return the bytes that the newest version's files take."""
         return sum(file.bytes for file in self.files())
