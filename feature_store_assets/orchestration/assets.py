@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from feature_store_assets.dagster_io.names import ALL
+from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
 from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
 from feature_store_assets.ingestion.assignment import Slots
@@ -27,7 +28,6 @@ from feature_store_assets.orchestration.metadata import (
     column_schema,
     partition_metadata,
 )
-from feature_store_assets.orchestration.partitioning import dagster_partitions
 from feature_store_assets.store import FeatureStore
 
 OpenStore = Callable[[], FeatureStore]

@@ -116,6 +116,14 @@ class Statistics:
                     found.setdefault(partition, {})[feature] = kept
         return dict(sorted(found.items()))
 
+    def partitions(self, feature_group: str, version: int) -> list[str]:
+        """Return the partitions of which profiles are kept, also those without a row."""
+        if not self._database.exists:
+            return []
+        query = sa.select(statistics.c.partition).where(*_this(statistics, feature_group, version))
+        with self._database.read() as connection:
+            return list(connection.execute(query.distinct()).scalars())
+
     def before(self, feature_group: str, version: int, partition: str, count: int) -> Profiles:
         """Return the profiles of the last partitions before one, the newest last."""
         if not self._database.exists:

@@ -52,7 +52,7 @@ from feature_store_assets.errors import DataError, StorageUnusable, WriteConflic
 from feature_store_assets.offline.digest import file_digest
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
-from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.pins import pin, unpin
 from feature_store_assets.snapshots.manifest import packages
 from feature_store_assets.upkeep.backups import (
     CONTENT,
@@ -101,7 +101,6 @@ if TYPE_CHECKING:
     Told = Callable[[str], object]
 
 # Snapshots cannot be named so: their names hold no colon.
-_PIN = "backup:"
 _SCRATCH = ".backup"
 _ATTEMPTS = 5
 # LMDB forbids a second environment of a path in a process, and the store may have the first.
@@ -363,8 +362,9 @@ class _Run:
             if newest:
                 pin(
                     connection,
-                    f"{_PIN}{self.name}",
+                    self.name,
                     newest,
+                    kind="backup",
                     description="a backup under way",
                     created_by=self.store.database.actor.name,
                 )
@@ -477,9 +477,6 @@ def _clear(scratch: Path) -> None:
 
 def _release(connection: sa.Connection) -> None:
     """Take back what this backup pinned, or one that was killed: only one is under way."""
-    mine = pins.c.snapshot.startswith(_PIN, autoescape=True)
-    for name in (
-        connection.execute(sa.select(pins.c.snapshot).where(mine).distinct()).scalars().all()
-    ):
-        append(connection, "unpin", f"snapshot {name}")
-    connection.execute(sa.delete(pins).where(mine))
+    mine = pins.c.owner_kind == "backup"
+    for name in connection.execute(sa.select(pins.c.owner).where(mine).distinct()).scalars().all():
+        unpin(connection, name, "backup")

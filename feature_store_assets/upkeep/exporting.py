@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-import sqlalchemy as sa
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import bounds
@@ -33,8 +32,7 @@ from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.progress import progress
 from feature_store_assets.registry.audit import append
-from feature_store_assets.registry.database import pins
-from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.pins import pin, release
 from feature_store_assets.registry.removals import floor_of
 from feature_store_assets.registry.transfer import export_state
 from feature_store_assets.snapshots.manifest import packages
@@ -81,7 +79,6 @@ if TYPE_CHECKING:
     Told = Callable[[str], object]
 
 # Snapshots cannot be named so: their names hold no colon.
-_PIN = "export:"
 _ATTEMPTS = 5
 
 
@@ -239,7 +236,7 @@ class Exporting:
             groups = [self._as_now(each) for each in chosen[0]]
             views = [each.to_json() for each in chosen[1]]
         plan = Plan(
-            FORMAT, VERSION, what, within, f"{_PIN}{uuid.uuid4()}", groups, views, held
+            FORMAT, VERSION, what, within, str(uuid.uuid4()), groups, views, held
         )  # fmt: skip
         # First the file, by which others know that the pin has an owner.
         write_json(target / STATE, msgspec.to_builtins(plan))
@@ -284,6 +281,7 @@ class Exporting:
                     connection,
                     plan.pin,
                     versions,
+                    kind="export",
                     description=place_of(target),
                     created_by=self.database.actor.name,
                 )
@@ -291,22 +289,24 @@ class Exporting:
             try:  # and was there when it was pinned, if it still is
                 self.snapshots.pins.of(plan.what.snapshot)
             except KeyError:
-                self.snapshots.pins.remove(plan.pin)
+                self.snapshots.pins.remove(plan.pin, "export")
                 raise
 
     def _is_pinned(self, name: str) -> bool:
-        return any(each.snapshot == name for each in self.snapshots.pins.all())
+        every = self.snapshots.pins.all()
+        return any((each.owner_kind, each.owner) == ("export", name) for each in every)
 
     def _clean(self) -> None:
         """Let go of what exports on this host pinned whose folders are gone."""
-        first_of = {each.snapshot: each for each in self.snapshots.pins.all()}
-        for each in first_of.values():
-            host, _, path = each.description.partition(":")
-            if not each.snapshot.startswith(_PIN) or host != socket.gethostname():
+        every = self.snapshots.pins.all()
+        exports = {each.owner: each.description for each in every if each.owner_kind == "export"}
+        for name, description in exports.items():
+            host, _, path = description.partition(":")
+            if host != socket.gethostname():
                 continue
             plan = read_plan(Path(path))
-            if plan is None or plan.pin != each.snapshot:
-                self.snapshots.pins.remove(each.snapshot)
+            if plan is None or plan.pin != name:
+                self.snapshots.pins.remove(name, "export")
 
     # Writing
 
@@ -441,7 +441,7 @@ class Exporting:
         told = {"digest": archive.digest, "groups": groups, "snapshot": plan.what.snapshot or ""}
         pinned = any(each.table_version is not None for each in plan.groups)
         with self.database.write() as connection:
-            gone = connection.execute(sa.delete(pins).where(pins.c.snapshot == plan.pin)).rowcount
+            gone = release(connection, plan.pin, "export")
             if gone or not pinned:  # else a run that was killed had come as far
                 append(connection, "export", "archive", told)
         close(archive.path)

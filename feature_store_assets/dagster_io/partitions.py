@@ -1,7 +1,8 @@
-"""Dagster's partitions made from declared ones."""
+"""Dagster's partitions made from declared ones, and up to when a group is complete."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,6 +22,15 @@ def dagster_partitions(spec: Partitions | None) -> dg.PartitionsDefinition[Any] 
         return dg.MultiPartitionsDefinition(
             {name: _required(dagster_partitions(part)) for name, part in spec.dimensions}
         )
+    return _time_partitions(spec)
+
+
+def _required(definition: dg.PartitionsDefinition[Any] | None) -> dg.PartitionsDefinition[Any]:
+    assert definition is not None
+    return definition
+
+
+def _time_partitions(spec: Partitions) -> dg.TimeWindowPartitionsDefinition:
     assert spec.start is not None
     assert spec.timezone is not None
     assert spec.fmt is not None
@@ -35,22 +45,37 @@ def dagster_partitions(spec: Partitions | None) -> dg.PartitionsDefinition[Any] 
     )
 
 
-def _required(definition: dg.PartitionsDefinition[Any] | None) -> dg.PartitionsDefinition[Any]:
-    assert definition is not None
-    return definition
+def complete_until(
+    spec: Partitions, present: Collection[str], now: datetime
+) -> tuple[datetime, bool]:
+    """Return when the newest partition ended before which none is missing.
 
+    Parameters
+    ----------
+    spec
+        Partitions by time.
+    present
+        The keys of those that are there.
 
-def gap_free_end(definition: Any, materialized: set[str], now: datetime) -> datetime | None:
-    """Return when the newest partition ended before which none is missing."""
-    newest = None
-    for key in definition.get_partition_keys(now):
-        if key not in materialized:
+    Returns
+    -------
+    That instant, and whether there is such a partition: else it is when the first one begins.
+    """
+    definition, there, newest = _time_partitions(spec), set(present), None
+    # Cron counts minutes: within one the same partitions have ended.
+    for key in _ended(spec, now.replace(second=0, microsecond=0)):
+        if key not in there:
             break
         newest = key
     if newest is None:
-        return None
+        return definition.start.astimezone(UTC), False
     end: datetime = definition.time_window_for_partition_key(newest).end
-    return end.astimezone(UTC)
+    return end.astimezone(UTC), True
+
+
+@lru_cache(maxsize=64)  # many groups are cut alike, and years of hours take long to list
+def _ended(spec: Partitions, minute: datetime) -> tuple[str, ...]:
+    return tuple(_time_partitions(spec).get_partition_keys(minute))
 
 
 def as_ranges(every: Sequence[str], wanted: set[str]) -> list[tuple[str, str]]:
