@@ -105,6 +105,7 @@ class DeltaLog:
         self._lock = threading.RLock()
         self._table: DeltaTable | None = None
         self._held = False
+        self._newest: tuple[int, list[DataFile]] = -1, []
 
     # State
 
@@ -209,7 +210,13 @@ class DeltaLog:
 
     def _at_version(self, version: int | None) -> list[DataFile]:
         table = self.open(version)
-        return [] if table is None else self._listed(table)
+        if table is None or table is not self._table:
+            return [] if table is None else self._listed(table)
+        # Asked for again and again, within one push too; a table opened anew may be another one.
+        newest, files = self._newest
+        if newest != table.version():
+            newest, files = self._newest = table.version(), self._listed(table)
+        return files
 
     def _listed(self, table: DeltaTable) -> list[DataFile]:
         import polars as pl
