@@ -197,6 +197,7 @@ def test_unknown_names_and_wrong_words_are_told(store: FeatureStore) -> None:
         store.get_feature_lineage("spent", depth=0)
 
 
+@pytest.mark.slow
 def test_a_plain_script_asks_without_loading_dagster(store: FeatureStore, folder: Path) -> None:
     del store
     code = """if True:

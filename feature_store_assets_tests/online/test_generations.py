@@ -164,6 +164,7 @@ def test_a_reader_never_misses_a_row_that_was_there(store: OnlineStore, history:
     assert missed == []
 
 
+@pytest.mark.slow
 def test_what_is_published_during_a_rebuild_is_online_after_it(
     store: OnlineStore, history: History
 ) -> None:

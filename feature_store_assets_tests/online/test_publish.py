@@ -171,6 +171,7 @@ def test_a_year_of_partitions_takes_a_handful_of_round_trips(
     assert follows(store, history)
 
 
+@pytest.mark.slow
 def test_a_table_that_never_rests_is_given_up_with_an_error(
     store: OnlineStore, history: History
 ) -> None:

@@ -192,6 +192,7 @@ def test_runs_that_failed_are_told_without_what_may_be_personal(
     assert "ann@" not in told.body
 
 
+@pytest.mark.slow
 def test_a_backfill_that_fails_run_by_run_is_one_line(
     shop: Shop, daemon: Daemon, inbox: Inbox
 ) -> None:

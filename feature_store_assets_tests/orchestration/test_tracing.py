@@ -206,6 +206,7 @@ def test_without_an_instance_a_model_is_recorded_all_the_same(
 # Root causes
 
 
+@pytest.mark.slow
 def test_a_good_value_has_its_partitions_and_no_causes(located: Market) -> None:
     located.deliver(0, 2)
     located.run("spending", keys=(day(0), day(2)))
@@ -220,6 +221,7 @@ def test_a_good_value_has_its_partitions_and_no_causes(located: Market) -> None:
     assert all(each["run_id"] and each["materialized_at"] for each in found["partitions"])
 
 
+@pytest.mark.slow
 def test_an_input_that_was_corrected_afterwards_is_a_cause(located: Market) -> None:
     located.deliver(0, 2)
     located.run("spending", keys=(day(0), day(2)))

@@ -142,6 +142,7 @@ def test_of_the_next_backup_only_what_is_new_is_copied(store: FeatureStore, tmp_
         assert verify_backup(target, each.id).files == each.files
 
 
+@pytest.mark.slow
 def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     assert found == [[3], [4]]
 
 
+@pytest.mark.slow
 def test_a_store_that_went_another_way_since_an_older_backup_does_not_mix_the_two(
     store: FeatureStore, tmp_path: Path
 ) -> None:

@@ -318,6 +318,7 @@ def test_replacing_a_part_of_a_partition_keeps_its_other_rows(
     assert served == {"in": {"x": None}, "end": {"x": -1}}
 
 
+@pytest.mark.slow
 def test_archives_of_ranges_that_share_a_partition_are_imported_one_after_the_other(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_without_any_retention_all_stays(store: FeatureStore) -> None:
     assert len(on_disk(store)) == 4
 
 
+@pytest.mark.slow
 def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: FeatureStore) -> None:
     fill(store, group(ttl=None))
     store.write_features([row("zoe", 3, x=7)], "spending")  # in January, and never again
