@@ -173,6 +173,7 @@ def test_a_delay_told_at_departure_is_caught_as_a_leak(
     assert knows_the_future(leaky, flights, t)
 
 
+@pytest.mark.slow
 def test_a_wait_that_knows_when_it_ends_is_caught_as_a_leak(flights: pl.DataFrame) -> None:
     def leaky(flights: pl.DataFrame, window: Window) -> pl.DataFrame:
         gone = flights.with_columns(departed_at="scheduled_departure")

@@ -137,6 +137,7 @@ def test_groups_that_ended_are_left_alone(daemon: Daemon, inbox: Inbox) -> None:
 # Failures
 
 
+@pytest.mark.slow
 def test_what_failed_before_the_first_tick_is_not_told(
     shop: Shop, daemon: Daemon, inbox: Inbox
 ) -> None:

@@ -57,6 +57,7 @@ def test_partitions_are_materialized_in_an_instance_that_never_computed_them(
         assert set(other.stored()) == {*days, day(3)}
 
 
+@pytest.mark.slow
 def test_a_pushed_group_is_materialized_as_a_whole(filled: Shop, tmp_path: Path) -> None:
     place = str(tmp_path / "archive")
     with filled.store() as store:

@@ -79,6 +79,7 @@ def test_a_warning_is_recorded_and_does_not_hold_it_back(
     assert instance.get_materialized_partitions(KEY) == {day(1)}
 
 
+@pytest.mark.slow
 def test_a_group_without_partitions_is_recorded_as_a_whole(
     store: FeatureStore, instance: dg.DagsterInstance
 ) -> None:

@@ -201,6 +201,7 @@ def totals() -> pl.DataFrame:
     return pl.DataFrame({"customer_id": ["ann"], "event_timestamp": [START], "spent": [80.0]})
 
 
+@pytest.mark.slow
 def test_a_group_without_partitions_is_judged_as_a_whole(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

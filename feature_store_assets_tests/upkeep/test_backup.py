@@ -298,6 +298,7 @@ def test_work_under_way_is_not_restored(store: FeatureStore, tmp_path: Path) -> 
     assert [path.name for path in (config.root / "training").iterdir()] == ["set"]
 
 
+@pytest.mark.slow
 def test_online_rows_of_later_versions_are_not_in_a_backup_and_earlier_ones_are_caught_up(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,6 +276,7 @@ def test_an_archive_that_was_imported_is_there(
     assert target.table(A).version() == version
 
 
+@pytest.mark.slow
 def test_what_was_written_after_an_import_is_in_its_way_again(
     target: FeatureStore, archive: Path
 ) -> None:

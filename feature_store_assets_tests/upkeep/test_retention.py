@@ -134,6 +134,7 @@ def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: Fea
     assert (done.partitions, done.needed_online) == (("2024-01",), {})
 
 
+@pytest.mark.slow
 def test_a_row_within_the_ttl_is_needed_and_one_beyond_it_is_not(store: FeatureStore) -> None:
     fill(store, group(ttl=timedelta(days=80)))
     store.write_features([row("old", 0, x=1), row("new", MONTHS["2024-02"], x=2)], "spending")
