@@ -16,19 +16,18 @@ from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.row import KeySpace
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.online.history import (
+    IDS,
+    NOW,
+    PARTITIONS,
     Give,
     History,
     Killed,
     Stepped,
     Watched,
     changed,
-    day,
     online,
 )
 
-NOW = day(8)
-IDS = range(6)
-PARTITIONS = ("p0", "p1", "p2")
 GROUP = FeatureGroup(
     "spending",
     entity=Entity("user", {"id": "int64"}),
@@ -36,11 +35,6 @@ GROUP = FeatureGroup(
     timestamp="at",
     online=True,
 )
-
-
-@pytest.fixture
-def history() -> History:
-    return History()
 
 
 def space(store: OnlineStore) -> KeySpace:

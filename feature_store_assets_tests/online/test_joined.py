@@ -19,7 +19,6 @@ from feature_store_assets.online.joined import (
 )
 from feature_store_assets.online.read import Reader
 from feature_store_assets.online.row import KeySpace, RowCodec, sortable, tombstone
-from feature_store_assets_tests.counts import some
 
 SPACES = [KeySpace("a", 1, 0), KeySpace("b", 2, 3)]
 HOME = joined_space("both", SPACES)
@@ -131,7 +130,7 @@ def test_who_is_always_overtaken_says_so(store: OnlineStore) -> None:
         refresh(slow, "both", SPACES, [entity(1)])
 
 
-@pytest.mark.parametrize("uri", some(["valkey", "lmdb", "redis"]), indirect=True)
+@pytest.mark.slow
 def test_writers_in_many_processes_leave_the_newest_joined(uri: str) -> None:
     import subprocess
     import sys

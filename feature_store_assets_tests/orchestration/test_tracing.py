@@ -112,6 +112,7 @@ def test_models_training_sets_snapshots_and_pushed_groups_are_assets_after_a_rel
     dg.Definitions.validate_loadable(definitions)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_what_is_an_asset_and_in_the_registry_is_there_once() -> None:
     with FeatureStore() as store:

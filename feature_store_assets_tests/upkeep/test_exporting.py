@@ -52,6 +52,7 @@ def test_a_list_of_groups_brings_these(
     assert target.applied.views() == []
 
 
+@pytest.mark.slow
 def test_every_version_of_a_group_is_in_a_whole_export(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

@@ -302,6 +302,7 @@ def month(store: FeatureStore) -> None:
     store.write_features(rows, "a")
 
 
+@pytest.mark.slow
 def test_replacing_a_part_of_a_partition_keeps_its_other_rows(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

@@ -234,6 +234,7 @@ def test_a_join_at_times_that_were_removed_says_so(store: FeatureStore) -> None:
         store.get_historical_features("spending", spine[:1])
 
 
+@pytest.mark.slow
 def test_rows_that_are_written_again_are_read_as_ever(store: FeatureStore) -> None:
     fill(store)
     retain(store)
