@@ -49,6 +49,14 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is no project, far from any Dagster instance, with settings of its own."""
+    monkeypatch.delenv("DAGSTER_HOME")
+    monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(tmp_path / "store"))
+    return tmp_path
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Iterator[FeatureStore]:
     with new_store(tmp_path) as opened:
         yield opened

@@ -112,6 +112,7 @@ def test_the_edges_go_over_http(edges: FeatureStore) -> None:
     assert (refused.status_code, "'t'" in refused.text) == (422, True)
 
 
+@pytest.mark.slow
 def test_upkeep_holds_the_edges(
     edges: FeatureStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

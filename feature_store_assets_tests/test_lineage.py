@@ -36,15 +36,6 @@ MARKET = Path(market.__file__)
 KNOWN = datetime(2024, 1, 2, tzinfo=UTC)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is no project, far from any Dagster instance."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(tmp_path / "store"))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("script")
@@ -197,6 +188,7 @@ def test_unknown_names_and_wrong_words_are_told(store: FeatureStore) -> None:
         store.get_feature_lineage("spent", depth=0)
 
 
+@pytest.mark.slow
 def test_a_plain_script_asks_without_loading_dagster(store: FeatureStore, folder: Path) -> None:
     del store
     code = """if True:

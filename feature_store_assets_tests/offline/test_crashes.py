@@ -145,6 +145,7 @@ def test_eight_processes_write_one_group_at_once(tmp_path: Path) -> None:
     assert len(written) == 16 + 16
 
 
+@pytest.mark.slow
 def test_appenders_take_turns(tmp_path: Path) -> None:
     """Each sees the rows of those before it: none writes what another has written."""
     table = new_table(tmp_path)

@@ -436,6 +436,7 @@ def test_a_publish_that_was_cut_off_before_joining_is_made_good(
     assert found["ann"]["total"] == 5.0
 
 
+@pytest.mark.slow
 def test_after_its_table_was_restored_a_group_is_written_anew(tmp_path: Path, valkey: str) -> None:
     with new_store(tmp_path / "lost", online_store_uri=valkey) as store:
         filled(store)

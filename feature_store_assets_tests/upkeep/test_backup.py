@@ -143,6 +143,7 @@ def test_of_the_next_backup_only_what_is_new_is_copied(store: FeatureStore, tmp_
         assert verify_backup(target, each.id).files == each.files
 
 
+@pytest.mark.slow
 def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     assert found == [[3], [4]]
 
 
+@pytest.mark.slow
 def test_a_store_that_went_another_way_since_an_older_backup_does_not_mix_the_two(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -299,6 +301,7 @@ def test_work_under_way_is_not_restored(store: FeatureStore, tmp_path: Path) -> 
     assert [path.name for path in (config.root / "training").iterdir()] == ["set"]
 
 
+@pytest.mark.slow
 def test_online_rows_of_later_versions_are_not_in_a_backup_and_earlier_ones_are_caught_up(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from feature_store_assets import Feature, FeatureStore
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.history import history
@@ -53,6 +55,7 @@ def files(table: OfflineTable) -> set[Path]:
     return {path for path in folder_of(table).rglob("*.parquet") if "_delta_log" not in path.parts}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_upkeep_loses_nothing_and_converges(tmp_path: Path) -> None:
     chosen = random.Random(7)
     with new_store(tmp_path) as store:

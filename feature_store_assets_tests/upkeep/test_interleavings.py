@@ -22,7 +22,7 @@ from feature_store_assets.errors import DataError
 from feature_store_assets_tests.stores import at, folder_of, new_store, pushed, row
 
 # Fewer than of the online store: each of these takes two seconds.
-RUNS = int(os.environ.get("FSA_INTERLEAVINGS", "50")) // 25
+RUNS = int(os.environ.get("FSA_INTERLEAVINGS", "25")) // 25
 KEPT = timedelta(days=60)
 MONTH = 31 * 24
 

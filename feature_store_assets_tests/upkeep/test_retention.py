@@ -120,6 +120,7 @@ def test_without_any_retention_all_stays(store: FeatureStore) -> None:
     assert len(on_disk(store)) == 4
 
 
+@pytest.mark.slow
 def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: FeatureStore) -> None:
     fill(store, group(ttl=None))
     store.write_features([row("zoe", 3, x=7)], "spending")  # in January, and never again
@@ -133,6 +134,7 @@ def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: Fea
     assert (done.partitions, done.needed_online) == (("2024-01",), {})
 
 
+@pytest.mark.slow
 def test_a_row_within_the_ttl_is_needed_and_one_beyond_it_is_not(store: FeatureStore) -> None:
     fill(store, group(ttl=timedelta(days=80)))
     store.write_features([row("old", 0, x=1), row("new", MONTHS["2024-02"], x=2)], "spending")
@@ -232,6 +234,7 @@ def test_a_join_at_times_that_were_removed_says_so(store: FeatureStore) -> None:
         store.get_historical_features("spending", spine[:1])
 
 
+@pytest.mark.slow
 def test_rows_that_are_written_again_are_read_as_ever(store: FeatureStore) -> None:
     fill(store)
     retain(store)
