@@ -22,9 +22,10 @@ HEAVY = (
     "dagster_io",
     "ingestion.review",
     "lineage.exports",
+    "maintenance",
     "orchestration",
     "quality",
-    "upkeep",
+    "transfer",
 )
 
 

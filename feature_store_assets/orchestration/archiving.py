@@ -13,7 +13,7 @@ from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.dagster_io.reports import snapshot_events
 from feature_store_assets.errors import DataError
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.importing import Filled, OnConflict
+from feature_store_assets.transfer.importing import Filled, OnConflict
 
 OpenStore = Callable[[], FeatureStore]
 

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.place import Place
+from feature_store_assets.transfer.place import Place
 
 OpenStore = Callable[[], FeatureStore]
 

@@ -9,9 +9,9 @@ import dagster as dg
 from pydantic import Field
 
 from feature_store_assets.dagster_io.reports import snapshot_events
+from feature_store_assets.maintenance.compaction import FILES
+from feature_store_assets.maintenance.retention import Retained
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.compaction import FILES
-from feature_store_assets.upkeep.retention import Retained
 
 OpenStore = Callable[[], FeatureStore]
 

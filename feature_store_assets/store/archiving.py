@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from feature_store_assets.upkeep.exporting import Exported
-    from feature_store_assets.upkeep.importing import Imported, OnConflict
+    from feature_store_assets.transfer.exporting import Exported
+    from feature_store_assets.transfer.importing import Imported, OnConflict
 
 
 class Archiving(Declaring, Keeping):
@@ -50,7 +50,7 @@ class Archiving(Declaring, Keeping):
         WriteRefused
             The folder holds something else.
         """
-        from feature_store_assets.upkeep.exporting import Exporting
+        from feature_store_assets.transfer.exporting import Exporting
 
         exporting = Exporting(self._database, self.applied, self.snapshots, self.table)
         return exporting.export(
@@ -90,8 +90,8 @@ class Archiving(Declaring, Keeping):
         CodeNotTrusted
             Nothing was written.
         """
-        from feature_store_assets.upkeep.archive import Archive
-        from feature_store_assets.upkeep.importing import Importing
+        from feature_store_assets.transfer.archive import Archive
+        from feature_store_assets.transfer.importing import Importing
 
         importing = Importing(
             self._database,

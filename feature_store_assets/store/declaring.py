@@ -21,9 +21,14 @@ from feature_store_assets.registry.cards import feature_card, group_card, view_c
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing
-from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.tracing import Tracing
+from feature_store_assets.transfer.registry_state import (
+    Imported,
+    OnConflict,
+    export_state,
+    import_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

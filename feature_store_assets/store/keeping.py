@@ -9,14 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.errors import SnapshotNeeded
+from feature_store_assets.maintenance.compaction import FILES, Compacted, compact
+from feature_store_assets.maintenance.retention import Retained, Retention
 from feature_store_assets.registry.audit import user
 from feature_store_assets.snapshots.difference import Sides, difference
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.store.judging import Judging
 from feature_store_assets.store.online import Online
 from feature_store_assets.store.tracing import Tracing
-from feature_store_assets.upkeep.compaction import FILES, Compacted, compact
-from feature_store_assets.upkeep.retention import Retained, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

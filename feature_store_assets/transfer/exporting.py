@@ -1,0 +1,476 @@
+"""Exports: groups, whole or over a range, into an archive.
+
+What a killed export leaves is its folder with `export.json` (what was asked, which table versions
+are exported), `finished.jsonl` (which files are whole) and a pin of these versions, so that
+retention keeps their files. The same question goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import sqlalchemy as sa
+
+from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.declaration.instants import bounds
+from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.errors import DataError, VersionExpired, WriteConflict, WriteRefused
+from feature_store_assets.offline.digest import file_digest
+from feature_store_assets.offline.frames import fsync
+from feature_store_assets.offline.reading import DataFile, portions, scan
+from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.progress import progress
+from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.database import pins
+from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.removals import floor_of
+from feature_store_assets.snapshots.manifest import packages
+from feature_store_assets.transfer.archive import (
+    FORMAT,
+    MANIFEST,
+    REGISTRY,
+    ROWS_AT_ONCE,
+    STATE,
+    THREADS,
+    VERSION,
+    Archive,
+    ArchivedFile,
+    ArchivedGroup,
+    Kept,
+    Manifest,
+    Range,
+    What,
+    chosen_state,
+    digested,
+    sealed,
+    write_json,
+)
+from feature_store_assets.transfer.registry_state import export_state
+from feature_store_assets.transfer.unfinished import (
+    Plan,
+    alone,
+    check_free,
+    clear,
+    close,
+    note,
+    place_of,
+    read_finished,
+    read_plan,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.registry.applied import Applied
+    from feature_store_assets.registry.database import Database
+    from feature_store_assets.snapshots import Snapshots
+
+    Told = Callable[[str], object]
+
+# Snapshots cannot be named so: their names hold no colon.
+_PIN = "export:"
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What an archive holds of one group."""
+
+    feature_group: str
+    version: int
+    partitions: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished archive.
+
+    Attributes
+    ----------
+    digest
+        Names the archive; the audit log keeps it.
+    reused
+        How many files a run that was killed had finished.
+    """
+
+    path: Path
+    digest: str
+    groups: tuple[Counted, ...]
+    reused: int
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """Exports from a store.
+
+    Parameters
+    ----------
+    table
+        Returns a group's table.
+    """
+
+    database: Database
+    applied: Applied
+    snapshots: Snapshots
+    table: Callable[[FeatureGroup], OfflineTable]
+
+    def export(
+        self,
+        target: Path,
+        features: Any = None,
+        *,
+        snapshot: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        told: Told = lambda _: None,
+    ) -> Exported:
+        """Write an archive, or go on with one whose export was killed.
+
+        Parameters
+        ----------
+        target
+            A folder that is empty, not there yet, or holds an unfinished export of the same.
+        features, snapshot
+            Groups and views, by name or as declared; or a snapshot's name; by default every
+            version of every group, and all views.
+        start, end
+            Event times in `[start, end)`; naive ones mean local time.
+        told
+            Hears of each portion that is on the disk.
+
+        Raises
+        ------
+        WriteRefused
+            The folder holds something else, or another process exports into it.
+        """
+        if features is not None and snapshot is not None:
+            raise DataError("Export features, or a snapshot: not both.")
+        what = What(None if features is None else _names(features), snapshot)
+        within = Range(*bounds(start=start, end=end))
+        if not within.everything and start is not None and end is not None and end <= start:
+            raise DataError("The range is empty: its end is not after its start.")
+        chosen = self._chosen(features) if snapshot is None else None
+        if snapshot is not None and not (target / STATE).exists():
+            self.snapshots.table.get(snapshot)
+        with alone(target):
+            plan, finished = self._begun(target, what, within, chosen)
+            reused = len(finished)
+            if not (target / MANIFEST).exists():
+                self._write(target, plan, finished, told)
+            archive = Archive(target)
+            self._close(archive, plan)
+        groups = tuple(
+            Counted(each.name, each.version, len(each.files), each.rows, each.bytes)
+            for each in archive.manifest.groups
+        )
+        return Exported(target, archive.digest, groups, reused)
+
+    # What is exported
+
+    def _chosen(self, features: Any) -> tuple[list[FeatureGroup], list[FeatureView]]:
+        if features is None:
+            rows = export_state(self.database)["parts"]["declarations"]
+            told = [json.loads(row["definition"]) for row in rows if row["kind"] == "group"]
+            return [FeatureGroup.from_json(each) for each in told], self.applied.views()
+        resolved = [self.applied.resolve(each) for each in _listed(features)]
+        groups = {
+            (part.group.name, part.group.version): part.group
+            for each in resolved
+            for part in each.parts
+        }
+        return list(groups.values()), [each.view for each in resolved if each.view is not None]
+
+    def _begun(
+        self,
+        target: Path,
+        what: What,
+        within: Range,
+        chosen: tuple[list[FeatureGroup], list[FeatureView]] | None,
+    ) -> tuple[Plan, dict[str, ArchivedFile]]:
+        """Return what is to be written and what is written already, the versions pinned."""
+        check_free(target)
+        self._clean()
+        plan = read_plan(target)
+        if plan is not None:
+            if (plan.what, plan.range) != (what, within):
+                raise WriteRefused(
+                    f"'{target}' holds an unfinished export of {_asked(plan.what, plan.range)}, "
+                    f"not of {_asked(what, within)}. Export that again to finish it, or take "
+                    f"another folder."
+                )
+            if (target / MANIFEST).exists() or self._is_pinned(plan.pin):
+                return plan, read_finished(target)
+            # Killed before it had pinned anything, or somebody let go of what it had.
+            clear(target)
+        for _ in range(_ATTEMPTS):
+            with suppress(VersionExpired):
+                return self._planned(target, what, within, chosen), {}
+        raise WriteConflict(str(target), _ATTEMPTS)
+
+    def _planned(
+        self,
+        target: Path,
+        what: What,
+        within: Range,
+        chosen: tuple[list[FeatureGroup], list[FeatureView]] | None,
+    ) -> Plan:
+        held = None
+        if what.snapshot is not None:
+            held = self.snapshots.table.manifest(what.snapshot)
+            groups = [self._as_pinned(each) for each in held["groups"]]
+            views = [] if held.get("view") is None else [held["view"]]
+        else:
+            assert chosen is not None
+            groups = [self._as_now(each) for each in chosen[0]]
+            views = [each.to_json() for each in chosen[1]]
+        plan = Plan(
+            FORMAT, VERSION, what, within, f"{_PIN}{uuid.uuid4()}", groups, views, held
+        )  # fmt: skip
+        # First the file, by which others know that the pin has an owner.
+        write_json(target / STATE, msgspec.to_builtins(plan))
+        self._pin(target, plan)
+        return plan
+
+    def _as_now(self, group: FeatureGroup) -> ArchivedGroup:
+        table = self.table(group)
+        version = table.version() if table.exists else None
+        columns = {} if version is None else table.columns
+        return ArchivedGroup(
+            group.name, group.version, version, group.to_json(), columns, 0, 0, []
+        )  # fmt: skip
+
+    def _as_pinned(self, held: dict[str, Any]) -> ArchivedGroup:
+        definition = held.get("definition")
+        group = (
+            self.applied.group(held["group"], held["version"])
+            if definition is None
+            else FeatureGroup.from_json(definition)
+        )
+        columns = self.table(group).columns
+        return ArchivedGroup(
+            group.name, group.version, held["table_version"], group.to_json(), columns, 0, 0, []
+        )  # fmt: skip
+
+    # Pins
+
+    def _pin(self, target: Path, plan: Plan) -> None:
+        versions = [
+            (each.name, each.version, each.table_version)
+            for each in plan.groups
+            if each.table_version is not None
+        ]
+        with self.database.write() as connection:
+            for group, number, version in versions:
+                # What a snapshot pins is there, however old it is.
+                if plan.snapshot is None and version < floor_of(connection, group, number):
+                    raise VersionExpired(group, version)
+            if versions:
+                pin(
+                    connection,
+                    plan.pin,
+                    versions,
+                    description=place_of(target),
+                    created_by=user(),
+                )
+        if plan.what.snapshot is not None:
+            try:  # and was there when it was pinned, if it still is
+                self.snapshots.pins.of(plan.what.snapshot)
+            except KeyError:
+                self.snapshots.pins.remove(plan.pin)
+                raise
+
+    def _is_pinned(self, name: str) -> bool:
+        return any(each.snapshot == name for each in self.snapshots.pins.all())
+
+    def _clean(self) -> None:
+        """Let go of what exports on this host pinned whose folders are gone."""
+        first_of = {each.snapshot: each for each in self.snapshots.pins.all()}
+        for each in first_of.values():
+            host, _, path = each.description.partition(":")
+            if not each.snapshot.startswith(_PIN) or host != socket.gethostname():
+                continue
+            plan = read_plan(Path(path))
+            if plan is None or plan.pin != each.snapshot:
+                self.snapshots.pins.remove(each.snapshot)
+
+    # Writing
+
+    def _write(
+        self, target: Path, plan: Plan, finished: dict[str, ArchivedFile], told: Told
+    ) -> None:
+        groups = []
+        for each in plan.groups:
+            files = list(self._exported(target, plan, each, finished, told))
+            rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
+            groups.append(msgspec.structs.replace(each, rows=rows, bytes=size, files=files))
+        kept = self._keep_registry(target, groups, plan.views)
+        manifest = Manifest(
+            FORMAT,
+            VERSION,
+            datetime.now(UTC),
+            plan.what,
+            plan.range,
+            packages(),
+            groups,
+            plan.views,
+            plan.snapshot,
+            kept,
+            "",
+        )
+        write_json(target / MANIFEST, sealed(msgspec.to_builtins(manifest)))
+
+    def _exported(
+        self,
+        target: Path,
+        plan: Plan,
+        group: ArchivedGroup,
+        finished: dict[str, ArchivedFile],
+        told: Told,
+    ) -> Iterator[ArchivedFile]:
+        """Write the files of one group, some partitions at a time, and return all of them."""
+        table = self.table(group.group)
+        by_partition: dict[str, list[DataFile]] = {}
+        if group.table_version is not None:
+            start, end = plan.range.start, plan.range.end
+            for file in table.files(version=group.table_version, start=start, end=end):
+                by_partition.setdefault(file.partition, []).append(file)
+        folder = f"data/{group.name}/v{group.version}"
+        if by_partition:
+            (target / folder).mkdir(parents=True, exist_ok=True)
+        paths = {key: f"{folder}/{at:05d}.parquet" for at, key in enumerate(sorted(by_partition))}
+        open_ = {
+            key: sum(file.rows for file in by_partition[key])
+            for key, path in paths.items()
+            if path not in finished
+        }
+        write = partial(self._write_one, target, plan, table)
+        with (
+            progress(f"Exporting {group.called}", lambda: len(paths)) as advance,
+            ThreadPoolExecutor(THREADS) as threads,
+        ):
+            advance(len(paths) - len(open_))
+            for portion in portions(open_, ROWS_AT_ONCE):
+                done = list(threads.map(lambda key: write(paths[key], by_partition[key]), portion))
+                note(target, target / folder, done)
+                finished |= {file.path: file for file in done}
+                told(f"'{group.name}': {len(portion)} partitions exported.")
+                advance(len(portion))
+        yield from (finished[path] for path in paths.values() if finished[path].rows)
+
+    def _write_one(
+        self, target: Path, plan: Plan, table: OfflineTable, path: str, files: Sequence[DataFile]
+    ) -> ArchivedFile:
+        import pyarrow.parquet as pq
+
+        key = files[0].partition
+        rows = table.arrow(scan(files, table.columns).collect())
+        rows = rows.filter(plan.range.holds(rows[table.timestamp]))
+        if len(files) > 1:
+            order = [*table.keys, table.timestamp, table.created]
+            rows = rows.sort_by([(name, "ascending") for name in order])
+        # Beside the manifest, each row says its partition itself: any tool reads it.
+        said: Any = pa.repeat(key, rows.num_rows)
+        rows = rows.append_column(PARTITION, said).combine_chunks()
+        if not rows.num_rows:
+            return ArchivedFile(path, key, 0, 0, "", {})
+        unfinished = target / f"{path}.part"
+        pq.write_table(rows, unfinished, compression="zstd")
+        fsync(unfinished)
+        size, digest = unfinished.stat().st_size, file_digest(unfinished)
+        unfinished.replace(target / path)
+        return ArchivedFile(path, key, rows.num_rows, size, digest, digested(rows))
+
+    def _keep_registry(
+        self, target: Path, groups: Sequence[ArchivedGroup], views: Sequence[dict[str, Any]]
+    ) -> Kept:
+        """Write what the registry knows of groups and views, and of partitions that are whole."""
+        state = export_state(self.database)
+        named = {(*("group", *each.place), each.group.hash) for each in groups}
+        declared = [FeatureView.from_json(each) for each in views]
+        named |= {("view", each.name, 1, each.hash) for each in declared}
+        rows = state["parts"]
+        declarations = [
+            row
+            for row in rows["declarations"]
+            if (row["kind"], row["name"], row["version"], row["hash"]) in named
+        ]
+        places = {(row["kind"], row["name"], row["version"]) for row in declarations}
+
+        def known(row: dict[str, Any]) -> bool:
+            owner = row["name"].partition(".")[0] if row["kind"] == "feature" else row["name"]
+            kind = "group" if row["kind"] == "feature" else row["kind"]
+            return (kind, owner, row["version"]) in places
+
+        held = {(*each.place, file.partition): file.rows for each in groups for file in each.files}
+        keep = {
+            "declarations": declarations,
+            "history": [row for row in rows["history"] if known(row)],
+            "stages": [row for row in rows["stages"] if known(row)],
+            "statistics": [
+                row
+                for row in rows["statistics"]
+                if held.get((row["feature_group"], row["group_version"], row["partition"]))
+                == row["rows"]
+            ],
+        }
+        path = target / REGISTRY
+        write_json(path, chosen_state(state, keep))
+        return Kept(REGISTRY, path.stat().st_size, file_digest(path))
+
+    def _close(self, archive: Archive, plan: Plan) -> None:
+        """Record the export and let go of what it pinned, at once; then clear up."""
+        groups = {
+            each.called: {"partitions": len(each.files), "rows": each.rows}
+            for each in archive.manifest.groups
+        }
+        told = {"digest": archive.digest, "groups": groups, "snapshot": plan.what.snapshot or ""}
+        pinned = any(each.table_version is not None for each in plan.groups)
+        with self.database.write() as connection:
+            gone = connection.execute(sa.delete(pins).where(pins.c.snapshot == plan.pin)).rowcount
+            if gone or not pinned:  # else a run that was killed had come as far
+                append(connection, "export", "archive", told)
+        close(archive.path)
+
+
+def _listed(features: Any) -> list[Any]:
+    single = isinstance(features, str) or not hasattr(features, "__iter__")
+    return [features] if single else list(features)
+
+
+def _names(features: Any) -> list[str]:
+    """Return what groups and views are called, as `archive.json` tells it."""
+    return [
+        f"{each.name} v{each.version}"
+        if isinstance(each, FeatureGroup)
+        else each.name
+        if isinstance(each, FeatureView)
+        else str(each)
+        for each in _listed(features)
+    ]
+
+
+def _asked(what: What, within: Range) -> str:
+    """Say in words what is exported."""
+    if what.snapshot is not None:
+        named = f"snapshot '{what.snapshot}'"
+    else:
+        named = "the whole store" if what.features is None else ", ".join(what.features)
+    if within.everything:
+        return named
+    start, end = (each.isoformat() if each else "..." for each in (within.start, within.end))
+    return f"{named} from {start} to {end}"
