@@ -7,10 +7,12 @@ migrations, which would take a third of all time.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
@@ -28,6 +30,14 @@ def quick_migrations() -> Iterator[None]:
         patch.setattr(database, "_migrate", _migrate_quickly)
         patch.setattr(ScriptDirectory, "from_config", _scripts)
         yield
+
+
+def downgrade(connection: sa.Connection, schema: str) -> None:
+    """Bring a registry back to how an earlier schema had it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.downgrade(config, schema)
 
 
 def _migrate_quickly(connection: sa.Connection) -> None:

@@ -229,6 +229,10 @@ EXAMPLES: dict[str, list[tuple[Callable[[], FeatureStoreError], str]]] = {
             "A token named 's' exists already, .* never change. Revoke it first, or take another",
         ),
     ],
+    "LeaseHeld": [
+        (lambda: errors.LeaseHeld("backup", "host 1"), r"at 'backup' .*host 1\)\. Wait for its end")
+    ],
+    "LeaseLost": [(lambda: errors.LeaseLost("backup"), "'backup' was taken over by another proc")],
     "WriteConflict": [
         (lambda: errors.WriteConflict("g", 20), "'g' was not written: 20 attempts.*Run it again")
     ],

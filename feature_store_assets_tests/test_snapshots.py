@@ -258,7 +258,7 @@ def test_an_upsert_is_a_change_and_nan_equals_nan(store: FeatureStore) -> None:
 
 def test_a_deleted_snapshot_is_gone_and_written_down(spending: FeatureStore) -> None:
     spending.create_snapshot("a", "s")
-    spending.delete_snapshot("s", deleted_by="ann")
+    spending.acting_as("ann").delete_snapshot("s")
     with pytest.raises(SnapshotNotFound, match="No snapshot is named 's'"):
         spending.read_features("a", as_of="s")
     last = list(spending.audit.entries())[-1]

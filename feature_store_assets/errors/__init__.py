@@ -28,6 +28,8 @@ FeatureStoreError
 │   ├── ImportConflict                    the registry holds other things of the same names
 │   ├── CodeNotTrusted                    an import brings functions that nobody has trusted
 │   ├── ArchiveConflict                   partitions of an archive hold rows here
+│   ├── LeaseHeld                         another process is at what one may do at a time
+│   ├── LeaseLost                         another process took over what this one did
 │   ├── GroupHeld                         a legal hold keeps the group's rows
 │   ├── BackupRefused                     another store's target, or a store that lost a part
 │   ├── RestoreRefused                    something is where a backup would be restored to
@@ -232,6 +234,12 @@ from feature_store_assets.errors.writes import (
 )
 from feature_store_assets.errors.writes import (
     ImportConflict as ImportConflict,
+)
+from feature_store_assets.errors.writes import (
+    LeaseHeld as LeaseHeld,
+)
+from feature_store_assets.errors.writes import (
+    LeaseLost as LeaseLost,
 )
 from feature_store_assets.errors.writes import (
     NameTaken as NameTaken,

@@ -156,6 +156,26 @@ class RestoreRefused(WriteRefused):
         )
 
 
+class LeaseHeld(WriteRefused):
+    """Another process is at what only one may do at a time."""
+
+    def __init__(self, what: str, holder: str) -> None:
+        super().__init__(
+            f"Somebody else is at '{what}' (host and process: {holder}). Wait for its end, and run "
+            f"this again."
+        )
+
+
+class LeaseLost(WriteRefused):
+    """Another process took over what this one was doing."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"'{what}' was taken over by another process, as this one did not answer for a minute. "
+            f"Look what that one did before running this again."
+        )
+
+
 class WriteConflict(FeatureStoreError, RuntimeError):
     """Other writers of the same partitions won every retry; nothing was written."""
 

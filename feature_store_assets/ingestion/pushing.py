@@ -168,7 +168,7 @@ def register(
 
 
 def drop(
-    applied: Applied, feature_id: str, *, prepare: Callable[[FeatureGroup], None], actor: str
+    applied: Applied, feature_id: str, *, prepare: Callable[[FeatureGroup], None]
 ) -> FeatureGroup:
     """Take a draft or retired feature out of a pushed group for good; return the group.
 
@@ -196,7 +196,7 @@ def drop(
         return replace(declared, features=left)
 
     try:
-        return applied.extend(owner, smaller, prepare=prepare, changed_by=actor)
+        return applied.extend(owner, smaller, prepare=prepare)
     except BreakingChange:
         raise FeatureNeeded(feature_id) from None
 

@@ -91,7 +91,6 @@ class Applied:
         declarations: Sequence[Declared],
         *,
         prepare: Callable[[FeatureGroup], object] = lambda _: None,
-        changed_by: str = "",
     ) -> list[Change]:
         """Write declarations in one transaction, serialised with every other applier.
 
@@ -101,8 +100,6 @@ class Applied:
             Groups and views.
         prepare
             Called for each new or changed group before anything is recorded: makes its table.
-        changed_by
-            Who applies; kept in the history.
 
         Raises
         ------
@@ -119,8 +116,8 @@ class Applied:
                 if isinstance(each, FeatureGroup):
                     prepare(each)
             for each, change in new:
-                _record(connection, each, change.action, changed_by)
-            trust(connection, own(declarations), reason="apply", actor=changed_by)
+                _record(connection, each, change.action)
+            trust(connection, own(declarations), reason="apply")
         return [change for _, change in checked]
 
     def extend(
@@ -129,7 +126,6 @@ class Applied:
         change: Callable[[FeatureGroup | None], FeatureGroup],
         *,
         prepare: Callable[[FeatureGroup], object],
-        changed_by: str = "",
     ) -> FeatureGroup:
         """Change one group by a function of what is applied now, in one transaction."""
         with self._database.write() as connection:
@@ -138,7 +134,7 @@ class Applied:
             new = _successor(connection, row, change(old), ())
             if old != new:
                 prepare(new)
-                _record(connection, new, "added" if old is None else "changed", changed_by)
+                _record(connection, new, "added" if old is None else "changed")
         return new
 
     def history(self, name: str) -> list[Edit]:
@@ -458,7 +454,7 @@ def _change(kind: str, name: str, version: int, old: Any | None, new: str) -> Ch
     return Change(kind, name, version, action)
 
 
-def _record(connection: sa.Connection, declared: Declared, action: str, changed_by: str) -> None:
+def _record(connection: sa.Connection, declared: Declared, action: str) -> None:
     kind = _GROUP if isinstance(declared, FeatureGroup) else _VIEW
     version = declared.version if isinstance(declared, FeatureGroup) else 1
     if isinstance(declared, FeatureGroup):
@@ -473,7 +469,7 @@ def _record(connection: sa.Connection, declared: Declared, action: str, changed_
     }
     now = datetime.now(UTC)
     told = {"version": version, "change": action, "hash": declared.hash}
-    who = append(connection, "apply", f"{kind} {declared.name}", told, changed_by).actor
+    who = append(connection, "apply", f"{kind} {declared.name}", told).actor
     put(connection, {**content, "applied_at": now})
     connection.execute(
         sa.insert(history).values(**content, action=action, changed_by=who, changed_at=now)

@@ -6,7 +6,6 @@ write it could compute the chain anew, or cut off its end: a checkpoint kept els
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.errors import AuditBroken, DataError
-from feature_store_assets.registry.database import audit
+from feature_store_assets.registry.database import actor_of, audit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
 
 _START = "0" * 64
 _AT_ONCE = 10_000
-
-
-def user() -> str:
-    """Return who runs this process."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        return "unknown"
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,8 @@ class Entry:
         1, 2, 3, ... without gaps.
     at
         When, as ISO 8601 in UTC.
+    actor, source
+        Who, and how that is known; see `registry.actor`.
     detail
         Names and counts; never values of features or entities.
     previous, digest
@@ -61,11 +54,14 @@ class Entry:
     detail: Mapping[str, Any] = field(default_factory=dict)
     previous: str = _START
     digest: str = ""
+    source: str = ""
 
     def computed(self) -> str:
         """Return the digest that belongs to what stands here."""
         content = [self.sequence, self.at, self.actor, self.action, self.subject,
                    dict(self.detail), self.previous]  # fmt: skip
+        if self.source:  # entries from before have none
+            content.append(self.source)
         return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
@@ -81,9 +77,7 @@ class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(
-        self, action: str, subject: str, detail: Mapping[str, Any] | None = None, actor: str = ""
-    ) -> Entry:
+    def add(self, action: str, subject: str, detail: Mapping[str, Any] | None = None) -> Entry:
         """Append an entry; those who do it at the same time wait for each other.
 
         Parameters
@@ -92,11 +86,9 @@ class Audit:
             What was done to what: `"apply"`, `"group people"`.
         detail
             Names and counts.
-        actor
-            Who; by default the user who runs this process.
         """
         with self._database.write() as connection:
-            return append(connection, action, subject, detail, actor)
+            return append(connection, action, subject, detail)
 
     def entries(self, *, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return entries in their order, those after a sequence number."""
@@ -161,14 +153,16 @@ def append(
     action: str,
     subject: str,
     detail: Mapping[str, Any] | None = None,
-    actor: str = "",
 ) -> Entry:
     """Append an entry in the very transaction that makes the change; see `Audit.add`."""
+    actor = actor_of(connection)
     query = sa.select(audit.c.sequence, audit.c.digest)
     last = connection.execute(query.order_by(audit.c.sequence.desc()).limit(1)).first()
     number, previous = (last.sequence, last.digest) if last else (0, _START)
     at = datetime.now(UTC).isoformat(timespec="microseconds")
-    bare = Entry(number + 1, at, actor or user(), action, subject, detail or {}, previous)
+    bare = Entry(
+        number + 1, at, actor.name, action, subject, detail or {}, previous, source=actor.source
+    )
     row = {**vars(bare), "detail": canonical(dict(bare.detail)), "digest": bare.computed()}
     connection.execute(sa.insert(audit).values(**row))
     return Entry(**{**row, "detail": bare.detail})

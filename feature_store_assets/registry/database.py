@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from feature_store_assets.errors import FeatureStoreError, RegistryUnusable
+from feature_store_assets.registry.actor import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,6 +152,8 @@ audit = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("previous", sa.String(64), nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
+    # How it is known who; empty in entries of schemas before 0009.
+    sa.Column("source", sa.String(16), nullable=False),
 )
 usage = sa.Table(
     "usage",
@@ -230,6 +234,16 @@ functions = sa.Table(
     sa.Column("trusted_at", Instant, nullable=False),
 )
 
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(260), primary_key=True),
+    # Empty where nobody holds it.
+    sa.Column("holder", sa.String(260), nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+)
+
 # What search finds. The words by which are in `search_index`, a table of each database's own kind.
 search_entries = sa.Table(
     "search_entries",
@@ -250,12 +264,20 @@ search_entries = sa.Table(
 )
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+# The columns that came later than their tables, by the schema that brought them.
+ADDED: dict[str, tuple[sa.Column[Any], ...]] = {"0009": (audit.c.source,)}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131
 _WRITERS_WAIT = 30  # seconds for the SQLite writers before this one
 _PATIENCE = 5  # seconds until a PostgreSQL that does not answer is given up
+
+
+def columns_in(table: sa.Table, schema: str) -> list[sa.Column[Any]]:
+    """Return the columns that a table had in a schema, which knew the table."""
+    later = {column for each in SCHEMAS if each > schema for column in ADDED.get(each, ())}
+    return [column for column in table.columns if column not in later]
 
 
 class Database:
@@ -265,9 +287,12 @@ class Database:
     ----------
     url
         A SQLAlchemy URL, `sqlite:///...` or `postgresql+psycopg2://...`.
+    actor
+        Who writes; by default the user who runs this process.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, actor: Actor | None = None) -> None:
+        self.actor = actor or Actor.of_process()
         try:
             self._url = make_url(url)
             self.shown = self._url.render_as_string(hide_password=True)
@@ -292,6 +317,12 @@ class Database:
         steady = {} if self._sqlite else {"isolation_level": "REPEATABLE READ"}
         self._reading = self.engine.execution_options(**steady)
         self._checked = False
+
+    def acting_as(self, actor: Actor) -> Database:
+        """Return the same database, over the same connections, in which somebody else writes."""
+        other = copy(self)
+        other.actor = actor
+        return other
 
     @property
     def exists(self) -> bool:
@@ -324,7 +355,7 @@ class Database:
 
     @contextmanager
     def _alone(self) -> Iterator[sa.Connection]:
-        opened = self.engine.connect().execution_options(writes=True)
+        opened = self.engine.connect().execution_options(writes=True, actor=self.actor)
         with opened as connection, connection.begin():
             if not self._sqlite:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
@@ -379,6 +410,12 @@ class Database:
             raise  # ours are OSErrors too, and speak for themselves
         except OSError as error:
             raise RegistryUnusable(self.shown, str(error)) from None
+
+
+def actor_of(connection: sa.Connection) -> Actor:
+    """Return who writes in a transaction that `Database.write` opened."""
+    actor: Actor = connection.get_execution_options()["actor"]
+    return actor
 
 
 def _schema(connection: sa.Connection) -> str | None:

@@ -57,7 +57,7 @@ def untrusted(
     return sorted(found - trusted(connection)) if found else []
 
 
-def trust(connection: sa.Connection, named: Iterable[str], *, reason: str, actor: str = "") -> None:
+def trust(connection: sa.Connection, named: Iterable[str], *, reason: str) -> None:
     """Record functions as trusted, with an entry in the audit log.
 
     Parameters
@@ -69,7 +69,7 @@ def trust(connection: sa.Connection, named: Iterable[str], *, reason: str, actor
     """
     new = sorted(set(named) - trusted(connection))
     if new:
-        entry = append(connection, "trust", "functions", {"by": reason, "functions": new}, actor)
+        entry = append(connection, "trust", "functions", {"by": reason, "functions": new})
         row = {"trusted_by": entry.actor, "trusted_at": datetime.now(UTC)}
         connection.execute(sa.insert(functions), [{"function": each, **row} for each in new])
 

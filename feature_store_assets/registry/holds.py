@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from feature_store_assets.errors import HoldNotFound
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import holds
 
 if TYPE_CHECKING:
@@ -41,16 +41,16 @@ class Holds:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def place(self, kind: Held, name: str, reason: str, placed_by: str = "") -> Hold:
+    def place(self, kind: Held, name: str, reason: str) -> Hold:
         """Hold a group or snapshot; a second hold replaces the first one's reason."""
-        hold = Hold(kind, name, reason, placed_by or user(), datetime.now(UTC))
+        hold = Hold(kind, name, reason, self._database.actor.name, datetime.now(UTC))
         with self._database.write() as connection:
-            append(connection, "hold", f"{kind} {name}", {"reason": reason}, placed_by)
+            append(connection, "hold", f"{kind} {name}", {"reason": reason})
             connection.execute(sa.delete(holds).where(*_this(kind, name)))
             connection.execute(sa.insert(holds).values(asdict(hold)))
         return hold
 
-    def lift(self, kind: Held, name: str, lifted_by: str = "") -> None:
+    def lift(self, kind: Held, name: str) -> None:
         """Let go of what was held.
 
         Raises
@@ -64,7 +64,7 @@ class Holds:
                     sa.select(holds.c.name).where(holds.c.kind == kind)
                 ).scalars()
                 raise HoldNotFound(kind, name, known)
-            append(connection, "unhold", f"{kind} {name}", {}, lifted_by)
+            append(connection, "unhold", f"{kind} {name}", {})
 
     def all(self) -> list[Hold]:
         """Return every hold, by kind and name."""

@@ -79,7 +79,7 @@ class Models:
             if row is None:
                 connection.execute(sa.insert(models).values(_row(model)))
                 told = {"training_set": model.training_set, "endpoint": model.endpoint}
-                append(connection, "log", f"model {model.name}", told, model.logged_by)
+                append(connection, "log", f"model {model.name}", told)
                 return True
         known = _model(row)
         if replace(model, logged_by=known.logged_by, logged_at=known.logged_at) != known:

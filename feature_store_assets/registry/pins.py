@@ -127,7 +127,7 @@ def pin(
     if connection.execute(taken).first():
         raise NameTaken(snapshot)
     tables = {f"{group} v{number}": version for group, number, version in versions}
-    append(connection, "pin", f"snapshot {snapshot}", tables, created_by)
+    append(connection, "pin", f"snapshot {snapshot}", tables)
     now = datetime.now(UTC)
     for group, group_version, table_version in versions:
         connection.execute(

@@ -108,9 +108,9 @@ class SnapshotTable:
             manifest: dict[str, Any] = json.loads(connection.execute(query).scalar_one())
         return manifest
 
-    def remove(self, name: str, removed_by: str = "") -> None:
+    def remove(self, name: str) -> None:
         """Forget a snapshot and let go of what it pins."""
         with self._database.write() as connection:
-            append(connection, "delete", f"snapshot {name}", {}, removed_by)
+            append(connection, "delete", f"snapshot {name}")
             connection.execute(sa.delete(pins).where(pins.c.snapshot == name))
             connection.execute(sa.delete(snapshots).where(snapshots.c.name == name))

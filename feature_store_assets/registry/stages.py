@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, NotServed, StageRefused, suggestion
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import stages
 from feature_store_assets.registry.search import Kind
 
@@ -90,9 +90,7 @@ class Stages:
         """Return all stages as they are now, to be asked for many things."""
         return Standings(self.all())
 
-    def move(
-        self, now: Standing, to: Stage, *, successor: str = "", changed_by: str = ""
-    ) -> Standing:
+    def move(self, now: Standing, to: Stage, *, successor: str = "") -> Standing:
         """Move something on, safe beside others who do.
 
         Parameters
@@ -128,11 +126,11 @@ class Stages:
                 now.version,
                 to,
                 successor,
-                changed_by or user(),
+                self._database.actor.name,
                 datetime.now(UTC),
             )
             told = {"version": now.version, "from": stands.stage, "to": to, "successor": successor}
-            append(connection, "move", f"{now.kind} {now.name}", told, changed_by)
+            append(connection, "move", f"{now.kind} {now.name}", told)
             connection.execute(sa.delete(stages).where(this))
             connection.execute(sa.insert(stages).values(**vars(moved)))
         return moved

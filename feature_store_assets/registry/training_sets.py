@@ -45,7 +45,7 @@ class TrainingSetTable:
         """Record a training set; its name must be new."""
         with self._database.write() as connection:
             told = {"view": recorded.view, "rows": recorded.rows, "digest": recorded.digest}
-            append(connection, "create", f"training set {recorded.name}", told, recorded.created_by)
+            append(connection, "create", f"training set {recorded.name}", told)
             connection.execute(sa.insert(training_sets).values(asdict(recorded)))
 
     def all(self) -> list[Recorded]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import sqlalchemy as sa
 
 from feature_store_assets.errors import FeatureStoreError
-from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.database import usage
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ class Used:
     Attributes
     ----------
     consumer
-        The user whose process read; for reads over HTTP that of the server.
+        Who read: the actor's name.
     path
         `online`, `http`, `training` or `offline`.
     reads, rows
@@ -63,12 +62,23 @@ class Usage:
         self._timer: threading.Timer | None = None
 
     def add(
-        self, features: Iterable[tuple[str, Sequence[str]]], path: Path, reads: int, rows: int
+        self,
+        features: Iterable[tuple[str, Sequence[str]]],
+        path: Path,
+        reads: int,
+        rows: int,
+        consumer: str | None = None,
     ) -> None:
-        """Count reads of features, by group; they are written within a minute, or by `flush`."""
+        """Count reads of features, by group; they are written within a minute, or by `flush`.
+
+        Parameters
+        ----------
+        consumer
+            Who read; by default who acts here.
+        """
         if not reads:
             return
-        who, day = user(), f"{datetime.now(UTC):%Y-%m-%d}"
+        who, day = consumer or self._database.actor.name, f"{datetime.now(UTC):%Y-%m-%d}"
         with self._lock:
             for group, names in features:
                 for name in names:

@@ -163,7 +163,7 @@ class Snapshots:
             raise SnapshotDamaged(name, found)
         return sum(len(each["files"] or ()) for each in manifest["groups"])
 
-    def delete(self, name: str, deleted_by: str = "") -> None:
+    def delete(self, name: str) -> None:
         """Forget a snapshot; retention may remove what it alone pinned.
 
         Raises
@@ -172,7 +172,7 @@ class Snapshots:
             A legal hold is on it, or on one of its groups; nothing was changed.
         """
         self.check_unneeded(name)
-        self.table.remove(name, deleted_by)
+        self.table.remove(name)
 
     def check_unneeded(self, name: str, by: Sequence[str] = ()) -> None:
         """Refuse to go on where something needs a snapshot.

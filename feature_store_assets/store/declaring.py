@@ -16,7 +16,6 @@ from feature_store_assets.ingestion.pushing import (
     register,
 )
 from feature_store_assets.registry.applied import Change, Declared
-from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.cards import feature_card, group_card, view_card
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
@@ -158,7 +157,6 @@ class Declaring(Judging, Tracing):
             state,
             on_conflict,
             prepare=self._prepare_table,
-            imported_by=user(),
             modules=self.config.request_modules,
             trust_code=trust_code,
         )
@@ -208,9 +206,7 @@ class Declaring(Judging, Tracing):
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""
         return self.stages.of(self.applied.unmoved(name))
 
-    def set_stage(
-        self, name: str, stage: Stage, *, successor: str = "", changed_by: str = ""
-    ) -> Standing:
+    def set_stage(self, name: str, stage: Stage, *, successor: str = "") -> Standing:
         """Move a group, a feature (`"group.feature"`) or a view on in its life.
 
         Parameters
@@ -221,17 +217,13 @@ class Declaring(Judging, Tracing):
             its rows are kept until retention.
         successor
             What to use instead: named in the warning.
-        changed_by
-            Who moves it; kept.
 
         Raises
         ------
         StageRefused
             No way leads there from where it stands.
         """
-        moved = self.stages.move(
-            self.applied.unmoved(name), stage, successor=successor, changed_by=changed_by
-        )
+        moved = self.stages.move(self.applied.unmoved(name), stage, successor=successor)
         self.serving.forget()
         return moved
 
@@ -277,7 +269,7 @@ class Declaring(Judging, Tracing):
         self.serving.forget()
         return metadata
 
-    def drop_feature(self, name: str, *, changed_by: str = "") -> FeatureGroup:
+    def drop_feature(self, name: str) -> FeatureGroup:
         """Take a draft or retired feature (`"group.feature"`) of a pushed group out for good.
 
         Its values cannot be read any more, and its name is free for another feature, also of
@@ -292,7 +284,7 @@ class Declaring(Judging, Tracing):
         FeatureNeeded
             The feature is active, or a view names it.
         """
-        group = drop(self.applied, name, prepare=self._prepare_table, actor=changed_by)
+        group = drop(self.applied, name, prepare=self._prepare_table)
         self.serving.forget()
         return group
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from feature_store_assets.errors import SnapshotNeeded
 from feature_store_assets.maintenance.compaction import FILES, Compacted, compact
 from feature_store_assets.maintenance.retention import Retained, Retention
-from feature_store_assets.registry.audit import user
 from feature_store_assets.snapshots.difference import Sides, difference
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.store.judging import Judging
@@ -101,7 +100,7 @@ class Keeping(Judging, Tracing, Online):
         view = resolved[0].view if len(resolved) == 1 else None
         shown = None if view is None else view.to_json()
         self.snapshots.create(
-            About(name, description, created_by or user(), tags, shown),
+            About(name, description, created_by or self.actor.name, tags, shown),
             [(group, self._existing(group)) for group in groups.values()],
             self.review.summary,
         )
@@ -156,7 +155,7 @@ class Keeping(Judging, Tracing, Online):
         places = [(each["group"], each["version"]) for each in held]
         return {place: self.applied.group(*place) for place in places}
 
-    def delete_snapshot(self, name: str, *, deleted_by: str = "") -> None:
+    def delete_snapshot(self, name: str) -> None:
         """Forget a snapshot; retention removes the files that nothing else needs.
 
         Raises
@@ -166,7 +165,7 @@ class Keeping(Judging, Tracing, Online):
         """
         self._check_unneeded(name)
         manifest = self.snapshots.table.manifest(name)
-        self.snapshots.delete(name, deleted_by)
+        self.snapshots.delete(name)
         self.lineage.report_snapshot(manifest, deleted=True)
 
     def _check_unneeded(self, name: str) -> None:
@@ -179,7 +178,7 @@ class Keeping(Judging, Tracing, Online):
 
     # Legal holds
 
-    def hold(self, kind: Held, name: str, reason: str, *, placed_by: str = "") -> Hold:
+    def hold(self, kind: Held, name: str, reason: str) -> Hold:
         """Keep a group from retention, or a snapshot from being deleted, until the hold is lifted.
 
         Parameters
@@ -193,11 +192,11 @@ class Keeping(Judging, Tracing, Online):
             self.applied.group(name)
         else:
             self.snapshots.table.get(name)
-        return self.holds.place(kind, name, reason, placed_by)
+        return self.holds.place(kind, name, reason)
 
-    def lift_hold(self, kind: Held, name: str, *, lifted_by: str = "") -> None:
+    def lift_hold(self, kind: Held, name: str) -> None:
         """Lift a legal hold."""
-        self.holds.lift(kind, name, lifted_by)
+        self.holds.lift(kind, name)
 
     # Retention and compaction
 
@@ -273,7 +272,7 @@ class Keeping(Judging, Tracing, Online):
                 if dry_run:
                     self._check_unneeded(each.name)
                 else:
-                    self.delete_snapshot(each.name, deleted_by="retention")
+                    self.delete_snapshot(each.name)
                 snapshots.append(each.name)
         statistics = 0
         if (before := _before(now, config.statistics_retention_days)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -10,6 +11,7 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.alerts import Alerts
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
@@ -31,25 +33,48 @@ if TYPE_CHECKING:
 class Opened:
     """The settings, registry, tables and connections of a store."""
 
-    def __init__(self, config: FeatureStoreConfig | None = None) -> None:
+    def __init__(
+        self, config: FeatureStoreConfig | None = None, *, actor: Actor | None = None
+    ) -> None:
         self.config = config or FeatureStoreConfig()
-        self._database = Database(self.config.registry)
-        self.applied = Applied(self._database, self.config.request_modules)
-        self.holds = Holds(self._database)
-        self.removals = Removals(self._database)
-        self.snapshots = Snapshots(
-            SnapshotTable(self._database),
-            Pins(self._database),
-            self.holds,
-            self.config.time_travel,
-        )
-        self.tokens = Tokens(self._database)
-        self.alerts = Alerts(self._database)
-        self.audit = Audit(self._database)
         self._tables: dict[tuple[str, int], tuple[object, OfflineTable]] = {}
-        self.stages = Stages(self._database)
+        self._open(Database(self.config.registry, actor))
         self.usage = Usage(self._database)
         self.serving = Serving(self.config, self.applied, self.stages, self.usage)
+
+    def _open(self, database: Database) -> None:
+        self._database = database
+        self.applied = Applied(database, self.config.request_modules)
+        self.holds = Holds(database)
+        self.removals = Removals(database)
+        self.snapshots = Snapshots(
+            SnapshotTable(database), Pins(database), self.holds, self.config.time_travel
+        )
+        self.tokens = Tokens(database)
+        self.alerts = Alerts(database)
+        self.audit = Audit(database)
+        self.stages = Stages(database)
+
+    def acting_as(self, actor: Actor | str) -> Self:
+        """Return the same store, over the same connections, in which somebody else acts.
+
+        Parameters
+        ----------
+        actor
+            Who, or a name, which counts as asserted. Whoever closes one of the two closes both.
+        """
+        other = copy(self)
+        for name in ("review", "lineage"):  # made anew by whoever asks
+            other.__dict__.pop(name, None)
+        other._open(  # noqa: SLF001
+            self._database.acting_as(Actor(actor) if isinstance(actor, str) else actor)
+        )
+        return other
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts: it stands in the audit log, in counts of reads, and in `created_by`."""
+        return self._database.actor
 
     @classmethod
     def from_env(cls) -> Self:

@@ -50,7 +50,7 @@ import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, StorageUnusable, WriteConflict, WriteRefused
 from feature_store_assets.offline.digest import file_digest
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
 from feature_store_assets.registry.pins import pin
 from feature_store_assets.snapshots.manifest import packages
@@ -366,7 +366,7 @@ class _Run:
                     f"{_PIN}{self.name}",
                     newest,
                     description="a backup under way",
-                    created_by=user(),
+                    created_by=self.store.database.actor.name,
                 )
             looking.close()
             dumped = dump(seen, self.scratch / "registry")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 # What is made anew, and what only the store itself may say of the code that it runs.
-_LEFT_OUT, _INDEX = ("search_entries", "functions"), "search_index"
+_LEFT_OUT, _INDEX = ("search_entries", "functions", "leases"), "search_index"
 _MIGRATIONS = Path(tables.__file__).parent / "migrations"
 _AT_ONCE = 1_000
 _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
@@ -155,7 +155,7 @@ def load(
                 _drop(connection)
                 _migrate(connection, schema)
             _check_there(connection, found)
-            for name, rows in _tables(lines, found):
+            for name, rows in _tables(lines, found, schema):
                 _insert(connection, name, rows)
             if older:
                 _migrate(connection, tables.SCHEMAS[-1])
@@ -222,11 +222,10 @@ def _header(line: bytes) -> tuple[str, list[str]]:
     if not isinstance(found, dict):
         raise TypeError("it names no tables")
     for name, columns in found.items():
-        # Migrations have made tables, and never changed the columns of one.
         table = tables.metadata.tables.get(name)
         if table is None or name in _LEFT_OUT:
             raise ValueError(f"schema {schema} has no table {shown(name)} to be filled")
-        if columns != {column.name: _kind(column) for column in table.columns}:
+        if columns != {each.name: _kind(each) for each in tables.columns_in(table, schema)}:
             raise ValueError(f"table '{name}' has other columns in schema {schema}")
     return schema, [*found]
 
@@ -273,12 +272,14 @@ def _clear(connection: sa.Connection) -> None:
     connection.execute(sa.delete(sa.table(_INDEX)))
 
 
-def _tables(lines: Iterator[bytes], named: list[str]) -> Iterator[tuple[str, list[Row]]]:
+def _tables(
+    lines: Iterator[bytes], named: list[str], schema: str
+) -> Iterator[tuple[str, list[Row]]]:
     """Yield rows, some of one table at a time."""
     found: dict[str, list[Row]] = {}
     count = size = 0
     for line in lines:
-        name, row = _row(line, named)
+        name, row = _row(line, named, schema)
         found.setdefault(name, []).append(row)
         count, size = count + 1, size + len(line)
         if count >= _AT_ONCE or size >= _BYTES_AT_ONCE:
@@ -287,11 +288,11 @@ def _tables(lines: Iterator[bytes], named: list[str]) -> Iterator[tuple[str, lis
     yield from found.items()
 
 
-def _row(line: bytes, named: list[str]) -> tuple[str, Row]:
+def _row(line: bytes, named: list[str], schema: str) -> tuple[str, Row]:
     """Return a row of a dump and its table's name; TypeError or ValueError if it fits none."""
     match read_json(line):
         case [str(name), list(values)] if name in named:
-            columns = tables.metadata.tables[name].columns
+            columns = tables.columns_in(tables.metadata.tables[name], schema)
         case _:
             raise ValueError("a line of it is no row of the tables that it names")
     if len(values) != len(columns):

@@ -32,7 +32,7 @@ from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.progress import progress
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import pins
 from feature_store_assets.registry.pins import pin
 from feature_store_assets.registry.removals import floor_of
@@ -285,7 +285,7 @@ class Exporting:
                     plan.pin,
                     versions,
                     description=place_of(target),
-                    created_by=user(),
+                    created_by=self.database.actor.name,
                 )
         if plan.what.snapshot is not None:
             try:  # and was there when it was pinned, if it still is

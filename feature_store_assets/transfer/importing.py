@@ -32,7 +32,6 @@ from feature_store_assets.errors import (
 from feature_store_assets.offline.reading import portions
 from feature_store_assets.progress import progress
 from feature_store_assets.quality.statistics import Profile
-from feature_store_assets.registry.audit import user
 from feature_store_assets.registry.changes import breaking
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.snapshots.manifest import About
@@ -282,13 +281,11 @@ class Importing:
                 "keep",
                 parts=("declarations", "stages"),
                 prepare=self.prepare,
-                imported_by=user(),
                 modules=self.modules,
             )
         self.applied.apply(
             [*(group for group in groups if self._differs(group)), *views],
             prepare=self.prepare,
-            changed_by=user(),
         )
         self.declared()
 

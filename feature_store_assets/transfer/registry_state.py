@@ -26,8 +26,9 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.applied import admitted, put
-from feature_store_assets.registry.audit import append, user
+from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.changes import breaking
+from feature_store_assets.registry.database import actor_of
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.transfer.rows import decoded
@@ -179,7 +180,6 @@ def import_state(
     *,
     parts: Collection[str] | None = None,
     prepare: Callable[[FeatureGroup], object] = lambda _: None,
-    imported_by: str = "",
     modules: Collection[str] = (),
     trust_code: bool = False,
 ) -> Imported:
@@ -233,8 +233,8 @@ def import_state(
         foreign = untrusted(connection, taken, modules)
         if foreign and not trust_code:
             raise CodeNotTrusted(foreign)
-        trust(connection, foreign, reason="import", actor=imported_by)
-        _write_declarations(connection, rows, taken, prepare, imported_by)
+        trust(connection, foreign, reason="import")
+        _write_declarations(connection, rows, taken, prepare)
         for name, units in found.units(replacing).items():
             _write(connection, _PARTS[name], units)
         names = tuple(dict.fromkeys(found.otherwise))
@@ -242,7 +242,7 @@ def import_state(
             state["digest"], found.added, names if replacing else (), () if replacing else names
         )
         told = {**vars(done), "exported_at": state["exported_at"]}
-        append(connection, "import", "registry state", told, imported_by)
+        append(connection, "import", "registry state", told)
     return done
 
 
@@ -449,7 +449,6 @@ def _write_declarations(
     rows: Mapping[str, Sequence[Row]],
     taken: Sequence[Declared],
     prepare: Callable[[FeatureGroup], object],
-    imported_by: str,
 ) -> None:
     by_place = {_place(row): row for row in rows[_DECLARATIONS]}
     checked = admitted(connection, taken)
@@ -462,7 +461,7 @@ def _write_declarations(
         if change.action == "changed":  # what is here has a past, and a table with an order
             row = {**row, "definition": canonical(each.to_json())}
             content = {name: value for name, value in row.items() if name != "applied_at"}
-            now = {"changed_by": imported_by or user(), "changed_at": datetime.now(UTC)}
+            now = {"changed_by": actor_of(connection).name, "changed_at": datetime.now(UTC)}
             changes.append({**content, "action": change.action, **now})
         put(connection, row)
     new = {_place_of(each) for each, change in checked if change.action == "added"}

@@ -52,11 +52,10 @@ def fill() -> None:
         store.log_model("late-flights", training_set="delays", owners=["team:operations"])
         asked = known.select("carrier", event_timestamp=TIMESTAMP)
         store.get_historical_features("carrier_delays", asked)
-        store.set_stage(
+        store.acting_as("ann").set_stage(
             "carrier_delays.carrier_late_7d",
             "deprecated",
             successor="carrier_delays.carrier_late_30d",
-            changed_by="ann",
         )
 
 

@@ -154,10 +154,10 @@ def test_online_rows_of_removed_partitions_are_taken_back(store: FeatureStore) -
 
 def test_a_legal_hold_keeps_a_group_until_it_is_lifted(store: FeatureStore) -> None:
     fill(store)
-    store.hold("group", "spending", "case 7", placed_by="law")
+    store.acting_as("law").hold("group", "spending", "case 7")
     done = retain(store)
     assert (done.partitions, done.files, done.hold) == ((), 0, "case 7")
-    store.lift_hold("group", "spending", lifted_by="law")
+    store.lift_hold("group", "spending")
     assert retain(store).partitions == ("2024-01", "2024-02")
     with pytest.raises(
         HoldNotFound, match=r"There is no hold on group 'spending'\. No group is held"

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from feature_store_assets.errors import AuditBroken, DataError
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database, audit
 
@@ -14,9 +15,9 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 def filled(database: Database, count: int = 9) -> Audit:
-    log = Audit(database)
+    log = Audit(database.acting_as(Actor("ann")))
     for number in range(count):
-        log.add("apply", f"group g{number}", {"features": number}, actor="ann")
+        log.add("apply", f"group g{number}", {"features": number})
     return log
 
 

@@ -42,18 +42,18 @@ def work(applied: Applied, number: int, together: Callable[[], object]) -> list[
     told = []
     together()  # nobody has made the database yet
     for each in range(OWN):
-        changes = applied.apply([group(f"own_{number}_{each}")], changed_by=str(number))
+        changes = applied.apply([group(f"own_{number}_{each}")])
         told += [f"{change.name} {change.action}" for change in changes]
     together()
-    applied.extend("common", adding(number), prepare=lambda _: None, changed_by=str(number))
+    applied.extend("common", adding(number), prepare=lambda _: None)
     together()
     described = group("described", description=f"By {number}.")
     view = FeatureView(f"view_{number}", [group(f"own_{number}_0")])
-    changes = applied.apply([described, view], changed_by=str(number))
+    changes = applied.apply([described, view])
     told += [f"{change.name} {change.action}" for change in changes]
     together()
     try:
-        applied.apply([group("contested", dtype=TYPES[number % 2])], changed_by=str(number))
+        applied.apply([group("contested", dtype=TYPES[number % 2])])
         told.append(f"contested {TYPES[number % 2]}")
     except BreakingChange as error:
         told.append(str(error))

@@ -21,6 +21,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.registry.database import Database, functions
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.migrations import downgrade
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 
 SIZES = pushed("sizes", Feature("x", "int64"))
@@ -169,8 +170,7 @@ def test_functions_that_an_earlier_schema_applied_itself_stay_trusted(
     source.apply(view)
     database = Database(source.config.registry)
     with database.write() as connection:  # as commit 5c9bb8d left it
-        functions.drop(connection)
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0007'"))
+        downgrade(connection, "0007")
         connection.execute(sa.text("UPDATE applied SET hash = 'imported' WHERE name = 'foreign'"))
     database.close()
     with new_store(tmp_path / "source") as store:

@@ -15,6 +15,7 @@ from feature_store_assets.errors import (
     SnapshotNotFound,
     VersionExpired,
 )
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import _MIGRATIONS, Database, pins
 from feature_store_assets.registry.holds import Holds
@@ -39,16 +40,16 @@ def removal(partition: str, **given: Any) -> Removal:
 
 
 def test_a_hold_is_placed_replaced_and_lifted(database: Database) -> None:
-    holds = Holds(database)
-    holds.place("group", "a", "case 7", "law")
+    holds = Holds(database.acting_as(Actor("law")))
+    holds.place("group", "a", "case 7")
     holds.place("snapshot", "a", "case 8")
-    hold = holds.place("group", "a", "case 9", "law")
+    hold = holds.place("group", "a", "case 9")
     assert (holds.of("group", "a"), holds.of("group", "b")) == (hold, None)
     assert [(each.kind, each.reason) for each in holds.all()] == [
         ("group", "case 9"),
         ("snapshot", "case 8"),
     ]
-    holds.lift("group", "a", "law")
+    holds.lift("group", "a")
     with pytest.raises(HoldNotFound, match="no hold on snapshot 'b'"):
         holds.lift("snapshot", "b")
     said = [(each.action, each.subject, each.actor) for each in Audit(database).entries()]
@@ -86,13 +87,13 @@ def test_a_snapshot_that_comes_too_late_is_refused(database: Database) -> None:
 
 
 def test_a_snapshot_is_recorded_once_and_removed_with_its_pins(database: Database) -> None:
-    table = SnapshotTable(database)
+    table = SnapshotTable(database.acting_as(Actor("ann")))
     made = table.add(manifest("s", ("a", 1, 6), tags={"keep": "forever"}))
     with pytest.raises(NameTaken):
         table.add(manifest("s", ("b", 1, 1)))
     assert table.get("s") == made
     assert table.manifest("s")["groups"][0]["table_version"] == 6
-    table.remove("s", "ann")
+    table.remove("s")
     with pytest.raises(SnapshotNotFound, match="There are none yet"):
         table.get("s")
     assert Pins(database).all() == []

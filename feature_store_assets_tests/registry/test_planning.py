@@ -10,6 +10,7 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.declaration.view import FeatureView
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.applied import Applied, Declared
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.models import Model
@@ -101,18 +102,20 @@ def test_planning_writes_nothing(applied: Applied, database: Database) -> None:
 
 
 def test_history_tells_every_change_in_order_and_by_whom(database: Database) -> None:
+    def by(name: str) -> Applied:
+        return Applied(database.acting_as(Actor(name)))
+
     applied = Applied(database)
     applied.apply([])
     assert applied.history("g") == []
-    applied.apply([group()], changed_by="ann")
-    applied.apply([group()], changed_by="bob")  # the same: no change
-    applied.apply([group("g", X, Y), group("h")], changed_by="bob")
-    applied.extend(
-        "g", lambda old: replace(old or group(), description="All."), prepare=lambda _: None,
-        changed_by="cleo",
-    )  # fmt: skip
-    applied.apply([replace(group(), version=2)], changed_by="dan")
-    applied.apply([FeatureView("v", [group()])], changed_by="eve")
+    by("ann").apply([group()])
+    by("bob").apply([group()])  # the same: no change
+    by("bob").apply([group("g", X, Y), group("h")])
+    by("cleo").extend(
+        "g", lambda old: replace(old or group(), description="All."), prepare=lambda _: None
+    )
+    by("dan").apply([replace(group(), version=2)])
+    by("eve").apply([FeatureView("v", [group()])])
     edits = applied.history("g")
     assert [(edit.version, edit.action, edit.changed_by) for edit in edits] == [
         (1, "added", "ann"),

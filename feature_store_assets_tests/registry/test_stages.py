@@ -41,7 +41,7 @@ def test_only_some_ways_lead_on(database: Database, way: list[Stage], refused: S
 
 
 def test_who_moved_it_when_and_what_to_use_instead_is_kept(database: Database) -> None:
-    moved = Stages(database).move(ACTIVE, "deprecated", successor="h", changed_by="ann")
+    moved = Stages(database).move(ACTIVE, "deprecated", successor="h")
     assert Stages(database).of(ACTIVE) == moved
     assert moved.notice == "Group 'g' is deprecated. Use 'h' instead."
     assert moved.changed_at is not None
@@ -64,7 +64,7 @@ def store(tmp_path: Path) -> Iterator[FeatureStore]:
 
 
 def test_what_is_deprecated_is_served_with_a_warning(store: FeatureStore) -> None:
-    store.set_stage("people.age", "deprecated", successor="people.years", changed_by="ann")
+    store.set_stage("people.age", "deprecated", successor="people.years")
     notice = r"Feature 'people.age' is deprecated. Use 'people.years' instead."
     with pytest.warns(FeatureDeprecated, match=notice):
         assert store.get_online_features("people", ["ann"])["ann"] == {"age": 41, "size": 170}

@@ -86,8 +86,8 @@ def built(root: Path) -> Iterator[FeatureStore]:
         fill(store, METERS, {0: [1.0, 2.0, 3.0], 1: [2.0, None, 40.0, 80.0]})
         colours = Profile(3, 0, 0.0, distinct=1, top=((SCRIPT, 3),), categories=((SCRIPT, 3),))
         store.review.statistics.put("houses", 1, {"2024": {"colour": colours}}, table_version=0)
-        store.set_stage("houses", "deprecated", successor="meters", changed_by=SCRIPT)
-        store.set_stage("meters.tariff", "deprecated", successor="meters.usage", changed_by="ann")
+        store.acting_as(SCRIPT).set_stage("houses", "deprecated", successor="meters")
+        store.acting_as("ann").set_stage("meters.tariff", "deprecated", successor="meters.usage")
         yield store
 
 

@@ -23,6 +23,7 @@ from feature_store_assets.errors import (
     StorageUnusable,
 )
 from feature_store_assets.quality.statistics import Profile
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.alerts import Alert, Alerts
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
@@ -58,11 +59,15 @@ def model(name: str = "m", endpoint: str = "") -> Model:
     return Model(name, "t", "v", ("g.x",), ("team:growth",), endpoint, "Why.", "ann", NOON)
 
 
+def by(database: Database, name: str) -> Applied:
+    return Applied(database.acting_as(Actor(name)))
+
+
 def stock(database: Database) -> None:
     applied = Applied(database)
     applied.apply([group("g", Y), FeatureView("v", [group("g", Y)], "Who leaves.")])
-    applied.apply([group("g", X, Y, description="Apples.")], changed_by="bob")
-    applied.apply([group("g", X, version=2, description="Pears.")], changed_by="cleo")
+    by(database, "bob").apply([group("g", X, Y, description="Apples.")])
+    by(database, "cleo").apply([group("g", X, version=2, description="Pears.")])
     Stages(database).move(Standing("view", "v", 1, "active"), "deprecated", successor="w")
     Pins(database).add("s", [("g", 1, 7), ("g", 2, 1)], description="May", created_by="ann")
     Pins(database).add(training_pin("t"), [("g", 1, 3)], description="", created_by="ann")
@@ -134,7 +139,7 @@ def test_what_is_exported_comes_back_equal_in_an_empty_registry(
     full: Database, empty: Database
 ) -> None:
     state = moved(export_state(full))
-    done = import_state(empty, state, imported_by="dan")
+    done = import_state(empty.acting_as(Actor("dan")), state)
     assert export_state(empty)["parts"] == state["parts"]
     assert all(state["parts"][name] for name in PARTS if name not in {"snapshots", "holds"})
     assert (done.kept, done.replaced) == ((), ())
@@ -167,7 +172,7 @@ def test_tokens_and_alerts_stay_and_the_audit_log_is_only_told_of(
     assert [entry["sequence"] for entry in state["audit"]] == list(
         range(1, len(Audit(full).entries()) + 1)
     )
-    import_state(other, state, imported_by="dan")
+    import_state(other.acting_as(Actor("dan")), state)
     (entry,) = Audit(other).entries()
     assert (entry.actor, entry.action, entry.subject) == ("dan", "import", "registry state")
     assert entry.detail["digest"] == state["digest"]
@@ -376,7 +381,7 @@ def test_keep_leaves_what_is_here_and_brings_the_rest(
 
 
 def test_replace_takes_what_is_imported(differing: Database, state: dict[str, Any]) -> None:
-    done = import_state(differing, state, "replace", imported_by="dan")
+    done = import_state(differing.acting_as(Actor("dan")), state, "replace")
     assert (done.replaced, done.kept) == (DIFFERENT, ())
     applied = Applied(differing)
     now = applied.group("g")

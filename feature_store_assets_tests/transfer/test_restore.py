@@ -18,7 +18,7 @@ from feature_store_assets.errors import (
     RestoreRefused,
     StorageUnusable,
 )
-from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.registry.database import SCHEMAS, Database, columns_in, metadata
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.archive import sealed
 from feature_store_assets.transfer.restore import restore
@@ -196,9 +196,18 @@ def test_a_registry_of_an_older_schema_is_brought_up_to_date(
         path = tmp_path / "kept" / content["registry"]["stored"]
         header, *rows = gzip.decompress(path.read_bytes()).splitlines()
         told = json.loads(header)
-        tables = {name: of for name, of in told["tables"].items() if name not in newer}
+        known = {
+            name: [each.name for each in columns_in(metadata.tables[name], "0006")]
+            for name in told["tables"]
+            if name not in newer
+        }
+        tables = {
+            name: {each: told["tables"][name][each] for each in known[name]} for name in known
+        }
         lines = [json.dumps({"schema": "0006", "tables": tables}).encode()]
-        lines += [line for line in rows if json.loads(line)[0] not in newer]
+        for name, values in map(json.loads, rows):
+            if name in known:  # later columns came last
+                lines.append(json.dumps([name, values[: len(known[name])]]).encode())
         text = gzip.compress(b"\n".join(lines) + b"\n")
         path.write_bytes(text)
         content["registry"].update(bytes=len(text), sha256=hashlib.sha256(text).hexdigest())
