@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.place import Place
 
 OpenStore = Callable[[], FeatureStore]
 
@@ -50,7 +50,7 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
             "removed": list(done.removed),
             "lost": list(done.lost),
             "mended": list(done.mended),
-            "target": Place(target).shown,
+            "target": location(target).shown,
         }
         return dg.Output(done.id, metadata=told)
 

@@ -6,15 +6,11 @@ folder without it is an unfinished export. docs/archives.md describes the format
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +18,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import ArchiveUnusable
-from feature_store_assets.offline.digest import TableDigest, file_digest
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
-from feature_store_assets.progress import progress
+from feature_store_assets.progress import each_file
+from feature_store_assets.storage import location
 from feature_store_assets.storage.foreign import (
     UNSOUND,
     check_file,
@@ -38,6 +33,7 @@ from feature_store_assets.storage.foreign import (
     check_paths,
     read_file,
 )
+from feature_store_assets.storage.sealed import read_sealed, seal
 from feature_store_assets.transfer.registry_state import read_state
 
 if TYPE_CHECKING:
@@ -45,6 +41,8 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "feature-store archive", 1
 MANIFEST, REGISTRY = "archive.json", "registry.json"
+# Where an unfinished export keeps how far it is.
+STATE = "export.json"
 # How many files are read or written side by side: each is a whole partition in memory.
 THREADS = 2
 # How many rows are written, committed or published between two reports; a larger partition is
@@ -211,6 +209,7 @@ class Archive:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._place = location(path)
         self.manifest = self._read()
 
     @property
@@ -251,18 +250,17 @@ class Archive:
         ArchiveUnusable
             Naming the files that are missing or other than they were written.
         """
-        every = [(group, file) for group in self.manifest.groups for file in group.files]
+        of = {file.path: group for group in self.manifest.groups for file in group.files}
+        every = [file for group in self.manifest.groups for file in group.files]
         problems = self._clashes()
         if not problems:
-            with (
-                progress("Verifying the archive", lambda: len(every)) as advance,
-                ThreadPoolExecutor(THREADS) as threads,
-            ):
-                for problem in threads.map(lambda each: self._problem(*each), every):
-                    problems += [problem] if problem else []
-                    advance(1)
-            told = self._changed(self.manifest.registry)
-            problems += [told] if told else []
+            found = each_file(
+                "Verifying the archive",
+                every,
+                lambda file: self._problem(of[file.path], file),
+                threads=THREADS,
+            )
+            problems = [each for each in (*found, self._changed(self.manifest.registry)) if each]
         if problems:
             raise ArchiveUnusable(str(self.path), problems)
         _ = self.state
@@ -277,31 +275,17 @@ class Archive:
     # Reading
 
     def _read(self) -> Manifest:
-        unusable = partial(ArchiveUnusable, str(self.path))
-        place = self.path / MANIFEST
-        if not place.is_file():
+        try:
+            content = read_sealed(self._place, MANIFEST, FORMAT, VERSION)
+            return _sound(msgspec.convert(content, Manifest))
+        except FileNotFoundError:
             why, hint = f"it has no {MANIFEST}", "Name the folder of an archive."
             if (self.path / STATE).exists():
                 why, hint = "its export is unfinished", "Run that export again, it goes on."
-            raise unusable([why], hint)
-        try:
-            content = read_file(place)
-            found, version = content["format"], content["version"]
-        except (ValueError, KeyError, TypeError) as why:
-            raise unusable([f"{MANIFEST} is no description of an archive: {why}"]) from None
-        if found != FORMAT or not isinstance(version, int):
-            raise unusable([f"its format is {found!r}, not '{FORMAT}'"])
-        if version > VERSION:
-            raise unusable(
-                [f"its format has version {version}, this code reads up to {VERSION}"],
-                "Upgrade feature_store_assets here.",
-            )
-        if content.get("digest") != sealed(content)["digest"]:
-            raise unusable([f"{MANIFEST} was changed: its digest does not fit"])
-        try:
-            return _sound(msgspec.convert(content, Manifest))
+            raise ArchiveUnusable(str(self.path), [why], hint) from None
         except UNSOUND as why:
-            raise unusable([f"{MANIFEST} is not sound: {why}"]) from None
+            problem = f"{MANIFEST} is not sound: {why}"
+            raise ArchiveUnusable(str(self.path), [problem]) from None
 
     def _clashes(self) -> list[str]:
         """Return what stands in the manifest twice."""
@@ -333,15 +317,14 @@ class Archive:
 
     def _changed(self, file: ArchivedFile | Kept) -> str:
         """Return in what a file's bytes are not those that were written."""
-        path = self.path / file.path
-        if not path.resolve().is_relative_to(self.path.resolve()):
+        if not (self.path / file.path).resolve().is_relative_to(self.path.resolve()):
             return f"'{file.path}' lies outside the archive"
-        if not path.is_file():
+        size = self._place.size(file.path)
+        if size is None:
             return f"{file.path} is missing"
-        size = path.stat().st_size
         if size != file.bytes:
             return f"{file.path} has {size} bytes instead of {file.bytes}"
-        return "" if file_digest(path) == file.sha256 else f"{file.path} was changed"
+        return "" if self._place.digest(file.path) == file.sha256 else f"{file.path} was changed"
 
     def _table(self, group: ArchivedGroup, file: ArchivedFile) -> pa.Table:
         wanted = group.schema.arrow
@@ -352,10 +335,6 @@ class Archive:
         if table.schema.types != wanted.types:
             raise KeyError("its columns have other types")
         return table.cast(wanted)
-
-
-# Where an unfinished export keeps how far it is.
-STATE = "export.json"
 
 
 def _sound(manifest: Manifest) -> Manifest:
@@ -396,26 +375,9 @@ def digested(table: pa.Table) -> dict[str, str]:
     return digest.columns()
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return JSON content with the `digest` of all the rest of it."""
-    rest = {name: value for name, value in content.items() if name != "digest"}
-    return {**rest, "digest": hashlib.sha256(canonical(rest).encode()).hexdigest()}
-
-
 def chosen_state(
     state: Mapping[str, Any], keep: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
     """Return an exported state of a registry with only some rows, and none of its audit log."""
     parts = {name: list(keep.get(name, ())) for name in state["parts"]}
-    return sealed({**state, "parts": parts, "audit": []})
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file that is there as a whole, and on the disk, or not at all."""
-    unfinished = path.with_name(f"{path.name}.part")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-    fsync(path.parent)
+    return seal({**state, "parts": parts, "audit": []})

@@ -26,7 +26,7 @@ restored table could never contradict. What was committed and published since is
 by the restore, see there.
 
 *The manifest comes last.* What a killed backup copied is not named by any, and its pins are taken
-back by the next backup: a lock that goes with the process tells leftovers from a backup under way.
+back by the next backup: a lease of the registry tells leftovers from a backup under way.
 
 *Nothing good is pushed out.* A store that lost its registry or a table since the last backup is
 refused before anything is written, see `known`; `target` says what is removed.
@@ -34,7 +34,6 @@ refused before anything is written, see `known`; `target` says what is removed.
 
 from __future__ import annotations
 
-import fcntl
 import secrets
 import shutil
 import subprocess
@@ -49,11 +48,14 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, StorageUnusable, WriteConflict, WriteRefused
-from feature_store_assets.offline.digest import file_digest
+from feature_store_assets.progress import each_file
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
+from feature_store_assets.registry.leases import Leases
 from feature_store_assets.registry.pins import pin
 from feature_store_assets.snapshots.manifest import packages
+from feature_store_assets.storage import Location, location
+from feature_store_assets.storage.sink import Written
 from feature_store_assets.transfer.backups import (
     CONTENT,
     FORMAT,
@@ -61,8 +63,6 @@ from feature_store_assets.transfer.backups import (
     Manifest,
     OnlineCopy,
     StoredFile,
-    digests_of,
-    each_file,
     manifests,
     stored_sizes,
     write_manifest,
@@ -84,7 +84,6 @@ from feature_store_assets.transfer.known import (
     check_tables,
     known_to,
 )
-from feature_store_assets.transfer.place import Place, chunks
 from feature_store_assets.transfer.target import (
     check_owner,
     clear,
@@ -214,12 +213,12 @@ class Backup:
         """
         if keep is not None and keep < 1:
             raise DataError(f"keep={keep} would keep no backup: keep 1 or more.")
-        place = Place(target)
+        place = location(target)
         if place.local is not None and place.local.resolve().is_relative_to(self.root.resolve()):
             raise DataError(f"'{target}' lies in the data root: back up to somewhere else.")
         known = known_to(self.database)
         check_root(self.root, known, place.shown)
-        with _alone(self.root) as scratch:
+        with Leases(self.database).hold(BACKUP) as lease, _scratch(self.root) as scratch:
             found, bad = manifests(place)
             check_owner(place, known.store, found, bad)
             reference = known.reference(found)
@@ -230,11 +229,15 @@ class Backup:
             name = f"{began:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
             run = _Run(self, place, scratch, name, told, known, reference)
             try:
-                manifest = run.write(began, found)
+                manifest = run.copy(began, found)
+                lease.check()
+                write_manifest(place, manifest)
             finally:
                 with self.database.write() as connection:
-                    _release(connection)
-            self._record(manifest)
+                    _release(connection, name)
+            with self.database.write() as connection:
+                done = {"id": name, "files": len(manifest.all), "digest": manifest.registry.sha256}
+                append(connection, BACKUP, "store", done)
             mark(place, found=(), mended=run.mended)
             removed = forget(place, keep, name)
         if removed:
@@ -244,11 +247,6 @@ class Backup:
             name, began, len(files), sum(file.bytes for file in files), len(run.copied),
             sum(run.copied), removed, tuple(manifest.lost), tuple(sorted(run.mended)),
         )  # fmt: skip
-
-    def _record(self, manifest: Manifest) -> None:
-        told = {"id": manifest.id, "files": len(manifest.all), "digest": manifest.registry.sha256}
-        with self.database.write() as connection:
-            append(connection, BACKUP, "store", told)
 
 
 @dataclass
@@ -268,24 +266,28 @@ class _Run:
     """
 
     store: Backup
-    place: Place
+    place: Location
     scratch: Path
     name: str
     told: Told
     known: Known
     reference: Manifest | None
     copied: list[int] = field(default_factory=list)
-    stored: dict[str, tuple[int, str]] = field(default_factory=dict)
+    stored: dict[str, Written] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
     mended: set[str] = field(default_factory=set)
     unnamed: set[str] = field(default_factory=set)
 
-    def write(self, began: datetime, found: list[Manifest]) -> Manifest:
-        self.stored.update(digests_of(found))
+    def copy(self, began: datetime, found: list[Manifest]) -> Manifest:
+        """Copy what is new; return the manifest, by which it will be a backup."""
+        every = [file for each in found for file in each.all]
+        self.stored.update({file.stored: Written(file.bytes, file.sha256) for file in every})
         there = stored_sizes(self.place)
         self.unnamed |= there.keys() - self.stored.keys()
         self.damaged |= damaged(self.place)
-        self.damaged |= {path for path, (size, _) in self.stored.items() if there.get(path) != size}
+        self.damaged |= {
+            path for path, known in self.stored.items() if there.get(path) != known.size
+        }
         # Of no use to another backup if this one is killed: the next one removes them.
         note(self.place, self.name, (self._registry, self._online_copy))
         online = self._online()
@@ -301,12 +303,10 @@ class _Run:
         else:
             raise WriteConflict(str(self.store.root), _ATTEMPTS)
         registry = self._keep(self.scratch / "registry", self._registry)
-        manifest = Manifest(
+        return Manifest(
             FORMAT, VERSION, self.name, began, plan.store, SCHEMAS[-1], packages(), plan.tables,
             files, registry, online, [*plan.lost, *lost], "",
         )  # fmt: skip
-        write_manifest(self.place, manifest)
-        return manifest
 
     @property
     def _registry(self) -> str:
@@ -317,10 +317,9 @@ class _Run:
         return f"online/{self.name}/data.mdb"
 
     def _keep(self, path: Path, stored: str) -> StoredFile:
-        with path.open("rb") as file:
-            size, digest = self.place.write(stored, chunks(file))
-        self.copied.append(size)
-        return StoredFile(path.name, stored, size, digest)
+        written = self.place.write(stored, location(path.parent).stream(path.name))
+        self.copied.append(written.size)
+        return StoredFile(path.name, stored, written.size, written.sha256)
 
     def _online(self) -> OnlineCopy | None:
         if not self.store.online.startswith("lmdb://"):
@@ -424,62 +423,48 @@ class _Run:
 
     def _copied(self, wanted: Wanted) -> StoredFile:
         """Return where a file is stored; it is copied if it is not there yet."""
-        source, stored, digest = self.store.root / wanted.path, wanted.stored, wanted.sha256
+        source, stored, digest = location(self.store.root), wanted.stored, wanted.sha256
         known = self.stored.get(stored)
-        doubtful = known is not None and (known[0] != wanted.bytes or stored in self.damaged)
+        doubtful = known is not None and (known.size != wanted.bytes or stored in self.damaged)
         if doubtful and digest is None:
-            digest = file_digest(source)
-        if known is not None and digest not in (None, known[1]):
+            digest = source.digest(wanted.path)
+        if known is not None and digest not in (None, known.sha256):
             # Another file of that name, before the store was restored to an older state.
             stored = f"{CONTENT}/{digest}"
             known = self.stored.get(stored)
         if known is None and stored in self.unnamed:
-            digest = file_digest(source)
+            digest = source.digest(wanted.path)
             if self.place.digest(stored) == digest:  # a killed backup of ours got that far
-                known = self.stored[stored] = wanted.bytes, digest
+                known = self.stored[stored] = Written(wanted.bytes, digest)
             else:
                 stored = f"{CONTENT}/{digest}"
                 known = self.stored.get(stored)
         if known is None or (stored in self.damaged and stored not in self.mended):
-            with source.open("rb") as file:
-                written = self.place.write(stored, chunks(file), sha256=digest)
-            if written != (wanted.bytes, digest or written[1]):
+            written = self.place.write(stored, source.stream(wanted.path), sha256=digest)
+            if written != Written(wanted.bytes, digest or written.sha256):
                 raise ValueError(wanted.path)
-            self.copied.append(written[0])
+            self.copied.append(written.size)
             if known is not None:
                 self.mended.add(stored)
             self.stored[stored] = known = written
-        return StoredFile(wanted.path, stored, *known)
+        return StoredFile(wanted.path, stored, known.size, known.sha256)
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[Path]:
-    """Hold the store against other backups; give an empty folder on its disk."""
-    scratch = root / _SCRATCH
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (scratch / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WriteRefused(f"Another backup of '{root}' is under way.") from None
-        _clear(scratch)
-        try:
-            yield scratch
-        finally:
-            _clear(scratch)
+def _scratch(root: Path) -> Iterator[Path]:
+    """Give an empty folder on the store's disk, for who backs it up alone."""
+    folder = root / _SCRATCH
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _clear(scratch: Path) -> None:
-    """Remove what a backup left, but for its lock."""
-    shutil.rmtree(scratch / "online", ignore_errors=True)
-    (scratch / "registry").unlink(missing_ok=True)
-
-
-def _release(connection: sa.Connection) -> None:
-    """Take back what this backup pinned, or one that was killed: only one is under way."""
-    mine = pins.c.snapshot.startswith(_PIN, autoescape=True)
-    for name in (
-        connection.execute(sa.select(pins.c.snapshot).where(mine).distinct()).scalars().all()
-    ):
-        append(connection, "unpin", f"snapshot {name}")
+def _release(connection: sa.Connection, name: str = "") -> None:
+    """Take back what a backup pinned; without its name all, if only one is under way."""
+    mine = pins.c.snapshot.startswith(f"{_PIN}{name}", autoescape=True)
+    for each in connection.execute(sa.select(pins.c.snapshot).where(mine).distinct()).all():
+        append(connection, "unpin", f"snapshot {each.snapshot}")
     connection.execute(sa.delete(pins).where(mine))

@@ -12,37 +12,21 @@ What else there is, `target` tells.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from feature_store_assets.errors import BackupNotFound, BackupUnusable, WriteRefused
-from feature_store_assets.progress import progress
-from feature_store_assets.storage.foreign import (
-    LARGEST,
-    UNSOUND,
-    check_file,
-    check_path,
-    check_paths,
-    check_size,
-    read_json,
-    shown,
-)
-from feature_store_assets.transfer.archive import sealed
-from feature_store_assets.transfer.place import Place
+from feature_store_assets.errors import BackupNotFound, BackupUnusable
+from feature_store_assets.storage import Location, location
+from feature_store_assets.storage.foreign import check_file, check_path, check_paths, shown
+from feature_store_assets.storage.sealed import read_sealed, write_sealed
 
-_T = TypeVar("_T")
-_S = TypeVar("_S", bound=msgspec.Struct)
 Told = Callable[[str], object]
 
 FORMAT, VERSION = "feature-store backup", 1
-THREADS = 4
 CONTENT = "content"
 MANIFESTS = "backups"
 FILES = "files"
@@ -54,7 +38,6 @@ _PATH = re.compile(r"(offline/[^/]+/v[0-9]+|raw/[^/]+|training/[^/]+|quarantine|
 _TABLE = re.compile(r"offline/[^/]+/v[0-9]+|raw/.+")
 _LOG = "_delta_log"
 _ENTRY = re.compile(r"[0-9]{20}\.json")
-_PAUSE = 10  # seconds between two words on how it goes
 
 
 class StoredFile(msgspec.Struct, frozen=True):
@@ -123,21 +106,20 @@ class Listed:
     lost: tuple[str, ...]
 
 
-def manifests(place: Place) -> tuple[list[Manifest], list[str]]:
+def manifests(place: Location) -> tuple[list[Manifest], list[str]]:
     """Return the backups, the oldest first, and the manifests that cannot be used."""
     found, bad = [], []
-    for path, size in sorted(place.sizes(MANIFESTS).items()):
+    for path in sorted(place.list(MANIFESTS)):
         if path.endswith(".json"):
             try:
-                found.append(_sound(read_sealed(place, path, size, FORMAT, Manifest), path))
-            except UNSOUND as error:
-                if isinstance(error, BackupUnusable):
-                    raise
+                content = read_sealed(place, path, FORMAT, VERSION)
+                found.append(_sound(msgspec.convert(content, Manifest), path))
+            except (ValueError, FileNotFoundError) as error:
                 bad.append(f"{path}: {error}")
     return sorted(found, key=lambda each: (each.created_at, each.id)), bad
 
 
-def manifest_of(place: Place, id: str | None) -> Manifest:  # noqa: A002 - as people say it
+def manifest_of(place: Location, id: str | None) -> Manifest:  # noqa: A002 - as people say it
     """Return a backup, the newest by default.
 
     Raises
@@ -158,42 +140,12 @@ def manifest_of(place: Place, id: str | None) -> Manifest:  # noqa: A002 - as pe
     raise BackupNotFound(place.shown, id, names)
 
 
-def write_manifest(place: Place, manifest: Manifest) -> None:
+def write_manifest(place: Location, manifest: Manifest) -> None:
     """Make a backup exist: all else is on the disk."""
     path = f"{MANIFESTS}/{manifest.id}.json"
     _sound(manifest, path)
-    place.settle()
-    write_sealed(place, path, manifest)
-
-
-def write_sealed(place: Place, path: str, content: msgspec.Struct) -> None:
-    """Write what carries its own digest, and push it to the disk."""
-    text = msgspec.json.encode(sealed(msgspec.to_builtins(content)))
-    if len(text) > LARGEST:
-        raise WriteRefused(
-            f"'{path}' would have more than {LARGEST >> 20} MiB, which nobody could read again: "
-            f"compact the tables, or let retention remove what is old."
-        )
-    place.write(path, [text])
-    place.settle()
-
-
-def read_sealed(place: Place, path: str, size: int, format: str, kind: type[_S]) -> _S:  # noqa: A002 - as the files call it
-    """Return what `write_sealed` wrote; ValueError and others if it did not."""
-    check_size(size)
-    content = read_json(b"".join(place.read(path)))
-    if not isinstance(content, dict) or content.get("format") != format:
-        raise ValueError(f"its format is not '{format}'")
-    version = content.get("version")
-    if version != VERSION:
-        told = version if isinstance(version, int) else shown(version)
-        raise ValueError(
-            f"its version {told} is not {VERSION}, which this code reads: upgrade "
-            f"feature_store_assets here"
-        )
-    if sealed(content)["digest"] != content.get("digest"):
-        raise ValueError("it was changed")
-    return msgspec.convert(content, kind)
+    place.sync()
+    write_sealed(place, path, msgspec.to_builtins(manifest))
 
 
 def check_stored(stored: Iterable[str]) -> None:
@@ -250,7 +202,7 @@ def _check_stored(manifest: Manifest) -> None:
 
 def list_backups(target: str | Path) -> list[Listed]:
     """Return the backups at a target, the oldest first."""
-    return [listed(each) for each in manifests(Place(target))[0]]
+    return [listed(each) for each in manifests(location(target))[0]]
 
 
 def listed(manifest: Manifest) -> Listed:
@@ -261,14 +213,7 @@ def listed(manifest: Manifest) -> Listed:
     return Listed(manifest.id, manifest.created_at, tables, len(files), size, lost)
 
 
-def check_sizes(place: Place, manifest: Manifest) -> None:
-    """Refuse a backup of which files are gone or have other sizes."""
-    problems = misfits(place, manifest)
-    if problems:
-        raise BackupUnusable(place.shown, [*problems.values()])
-
-
-def misfits(place: Place, manifest: Manifest) -> dict[str, str]:
+def misfits(place: Location, manifest: Manifest) -> dict[str, str]:
     """Return which files of a backup are gone or have other sizes, and what to say of each."""
     there = stored_sizes(place)
     return {
@@ -280,31 +225,6 @@ def misfits(place: Place, manifest: Manifest) -> dict[str, str]:
     }
 
 
-def stored_sizes(place: Place) -> dict[str, int]:
+def stored_sizes(place: Location) -> dict[str, int]:
     """Return the bytes of each file that a target has for backups."""
-    return {path: size for folder in FOLDERS for path, size in place.sizes(folder).items()}
-
-
-def each_file(
-    title: str, files: list[StoredFile], work: Callable[[StoredFile], _T], told: Told
-) -> list[_T]:
-    """Do something with each file, a few at a time, and show how it goes."""
-    total, done, answers = sum(file.bytes for file in files), 0, []
-    due = time.monotonic() + _PAUSE
-    with (
-        progress(title, lambda: max(total, 1)) as advance,
-        ThreadPoolExecutor(THREADS) as threads,
-    ):
-        for file, answer in zip(files, threads.map(work, files), strict=True):
-            answers.append(answer)
-            advance(file.bytes)
-            done += file.bytes
-            if time.monotonic() > due:
-                told(f"{title}: {done} of {total} bytes.")
-                due = time.monotonic() + _PAUSE
-    return answers
-
-
-def digests_of(found: Iterable[Manifest]) -> Mapping[str, tuple[int, str]]:
-    """Return bytes and SHA-256 of what backups hold, by where it is stored."""
-    return {file.stored: (file.bytes, file.sha256) for each in found for file in each.all}
+    return {path: size for folder in FOLDERS for path, size in place.list(folder).items()}

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -34,7 +32,7 @@ from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.search import index_all
 from feature_store_assets.storage.foreign import LARGEST, UNSOUND, read_json, shown
-from feature_store_assets.transfer.rows import decoded
+from feature_store_assets.transfer.rows import decoded, encoded
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
@@ -96,21 +94,13 @@ def dump(connection: sa.Connection, path: Path) -> Dumped:
                     if ":" in row.snapshot and row.snapshot not in training:
                         continue
                     kept.add((row.feature_group, row.group_version, row.table_version))
-                file.write(json.dumps([table.name, [_told(value) for value in row]]) + "\n")
+                file.write(json.dumps([table.name, [encoded(value) for value in row]]) + "\n")
     first = sa.select(tables.audit.c.digest).order_by(tables.audit.c.sequence).limit(1)
     return Dumped(recorded, frozenset(kept), connection.execute(first).scalar() or "")
 
 
 def _kind(column: sa.Column[Any]) -> str:
     return next(kind for of, kind in _KINDS.items() if isinstance(column.type, of))
-
-
-def _told(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def load(

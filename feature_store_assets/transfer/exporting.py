@@ -27,22 +27,21 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import bounds
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, VersionExpired, WriteConflict, WriteRefused
-from feature_store_assets.offline.digest import file_digest
-from feature_store_assets.offline.frames import fsync
 from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.progress import progress
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import pins
+from feature_store_assets.registry.leases import Leases
 from feature_store_assets.registry.pins import pin
 from feature_store_assets.registry.removals import floor_of
 from feature_store_assets.snapshots.manifest import packages
+from feature_store_assets.storage.sealed import write_sealed
 from feature_store_assets.transfer.archive import (
     FORMAT,
     MANIFEST,
     REGISTRY,
     ROWS_AT_ONCE,
-    STATE,
     THREADS,
     VERSION,
     Archive,
@@ -54,21 +53,9 @@ from feature_store_assets.transfer.archive import (
     What,
     chosen_state,
     digested,
-    sealed,
-    write_json,
 )
 from feature_store_assets.transfer.registry_state import export_state
-from feature_store_assets.transfer.unfinished import (
-    Plan,
-    alone,
-    check_free,
-    clear,
-    close,
-    note,
-    place_of,
-    read_finished,
-    read_plan,
-)
+from feature_store_assets.transfer.unfinished import Plan, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,16 +151,18 @@ class Exporting:
         within = Range(*bounds(start=start, end=end))
         if not within.everything and start is not None and end is not None and end <= start:
             raise DataError("The range is empty: its end is not after its start.")
-        chosen = self._chosen(features) if snapshot is None else None
-        if snapshot is not None and not (target / STATE).exists():
-            self.snapshots.table.get(snapshot)
-        with alone(target):
-            plan, finished = self._begun(target, what, within, chosen)
+        into = Target(target)
+        # As long as a name of a lease may be.
+        with Leases(self.database).hold(f"export to {target.resolve()}"[-260:]) as lease:
+            plan, finished = self._begun(into, what, within, features)
             reused = len(finished)
-            if not (target / MANIFEST).exists():
-                self._write(target, plan, finished, told)
+            if not into.is_whole:
+                manifest = self._written(into, plan, finished, told)
+                lease.check()
+                write_sealed(into.place, MANIFEST, msgspec.to_builtins(manifest))
             archive = Archive(target)
-            self._close(archive, plan)
+            self._record(archive, plan)
+            into.close()
         groups = tuple(
             Counted(each.name, each.version, len(each.files), each.rows, each.bytes)
             for each in archive.manifest.groups
@@ -196,63 +185,49 @@ class Exporting:
         return list(groups.values()), [each.view for each in resolved if each.view is not None]
 
     def _begun(
-        self,
-        target: Path,
-        what: What,
-        within: Range,
-        chosen: tuple[list[FeatureGroup], list[FeatureView]] | None,
+        self, target: Target, what: What, within: Range, features: Any
     ) -> tuple[Plan, dict[str, ArchivedFile]]:
         """Return what is to be written and what is written already, the versions pinned."""
-        check_free(target)
+        target.check_free()
         self._clean()
-        plan = read_plan(target)
+        plan = target.plan
         if plan is not None:
             if (plan.what, plan.range) != (what, within):
                 raise WriteRefused(
-                    f"'{target}' holds an unfinished export of {_asked(plan.what, plan.range)}, "
-                    f"not of {_asked(what, within)}. Export that again to finish it, or take "
-                    f"another folder."
+                    f"'{target.path}' holds an unfinished export of "
+                    f"{_asked(plan.what, plan.range)}, not of {_asked(what, within)}. Export that "
+                    f"again to finish it, or take another folder."
                 )
-            if (target / MANIFEST).exists() or self._is_pinned(plan.pin):
-                return plan, read_finished(target)
+            if target.is_whole or self._is_pinned(plan.pin):
+                return plan, target.finished
             # Killed before it had pinned anything, or somebody let go of what it had.
-            clear(target)
+            target.clear()
         for _ in range(_ATTEMPTS):
             with suppress(VersionExpired):
-                return self._planned(target, what, within, chosen), {}
-        raise WriteConflict(str(target), _ATTEMPTS)
+                return self._planned(target, what, within, features), {}
+        raise WriteConflict(str(target.path), _ATTEMPTS)
 
-    def _planned(
-        self,
-        target: Path,
-        what: What,
-        within: Range,
-        chosen: tuple[list[FeatureGroup], list[FeatureView]] | None,
-    ) -> Plan:
-        held = None
-        if what.snapshot is not None:
+    def _planned(self, target: Target, what: What, within: Range, features: Any) -> Plan:
+        if what.snapshot is None:
+            held = None
+            chosen, declared = self._chosen(features)
+            groups = [self._as_now(each) for each in chosen]
+            views = [each.to_json() for each in declared]
+        else:
             held = self.snapshots.table.manifest(what.snapshot)
             groups = [self._as_pinned(each) for each in held["groups"]]
             views = [] if held.get("view") is None else [held["view"]]
-        else:
-            assert chosen is not None
-            groups = [self._as_now(each) for each in chosen[0]]
-            views = [each.to_json() for each in chosen[1]]
         plan = Plan(
             FORMAT, VERSION, what, within, f"{_PIN}{uuid.uuid4()}", groups, views, held
         )  # fmt: skip
         # First the file, by which others know that the pin has an owner.
-        write_json(target / STATE, msgspec.to_builtins(plan))
-        self._pin(target, plan)
+        target.begin(plan)
+        self._pin(target.path, plan)
         return plan
 
     def _as_now(self, group: FeatureGroup) -> ArchivedGroup:
         table = self.table(group)
-        version = table.version() if table.exists else None
-        columns = {} if version is None else table.columns
-        return ArchivedGroup(
-            group.name, group.version, version, group.to_json(), columns, 0, 0, []
-        )  # fmt: skip
+        return self._planned_group(group, table.version() if table.exists else None)
 
     def _as_pinned(self, held: dict[str, Any]) -> ArchivedGroup:
         definition = held.get("definition")
@@ -261,9 +236,12 @@ class Exporting:
             if definition is None
             else FeatureGroup.from_json(definition)
         )
-        columns = self.table(group).columns
+        return self._planned_group(group, held["table_version"])
+
+    def _planned_group(self, group: FeatureGroup, version: int | None) -> ArchivedGroup:
+        columns = {} if version is None else self.table(group).columns
         return ArchivedGroup(
-            group.name, group.version, held["table_version"], group.to_json(), columns, 0, 0, []
+            group.name, group.version, version, group.to_json(), columns, 0, 0, []
         )  # fmt: skip
 
     # Pins
@@ -284,7 +262,7 @@ class Exporting:
                     connection,
                     plan.pin,
                     versions,
-                    description=place_of(target),
+                    description=f"{socket.gethostname()}:{target.resolve()}",
                     created_by=self.database.actor.name,
                 )
         if plan.what.snapshot is not None:
@@ -304,39 +282,30 @@ class Exporting:
             host, _, path = each.description.partition(":")
             if not each.snapshot.startswith(_PIN) or host != socket.gethostname():
                 continue
-            plan = read_plan(Path(path))
+            plan = Target(Path(path)).plan
             if plan is None or plan.pin != each.snapshot:
                 self.snapshots.pins.remove(each.snapshot)
 
     # Writing
 
-    def _write(
-        self, target: Path, plan: Plan, finished: dict[str, ArchivedFile], told: Told
-    ) -> None:
+    def _written(
+        self, target: Target, plan: Plan, finished: dict[str, ArchivedFile], told: Told
+    ) -> Manifest:
+        """Write all but the manifest; return that."""
         groups = []
         for each in plan.groups:
             files = list(self._exported(target, plan, each, finished, told))
             rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
             groups.append(msgspec.structs.replace(each, rows=rows, bytes=size, files=files))
         kept = self._keep_registry(target, groups, plan.views)
-        manifest = Manifest(
-            FORMAT,
-            VERSION,
-            datetime.now(UTC),
-            plan.what,
-            plan.range,
-            packages(),
-            groups,
-            plan.views,
-            plan.snapshot,
-            kept,
-            "",
-        )
-        write_json(target / MANIFEST, sealed(msgspec.to_builtins(manifest)))
+        return Manifest(
+            FORMAT, VERSION, datetime.now(UTC), plan.what, plan.range, packages(), groups,
+            plan.views, plan.snapshot, kept, "",
+        )  # fmt: skip
 
     def _exported(
         self,
-        target: Path,
+        target: Target,
         plan: Plan,
         group: ArchivedGroup,
         finished: dict[str, ArchivedFile],
@@ -350,8 +319,6 @@ class Exporting:
             for file in table.files(version=group.table_version, start=start, end=end):
                 by_partition.setdefault(file.partition, []).append(file)
         folder = f"data/{group.name}/v{group.version}"
-        if by_partition:
-            (target / folder).mkdir(parents=True, exist_ok=True)
         paths = {key: f"{folder}/{at:05d}.parquet" for at, key in enumerate(sorted(by_partition))}
         open_ = {
             key: sum(file.rows for file in by_partition[key])
@@ -366,14 +333,14 @@ class Exporting:
             advance(len(paths) - len(open_))
             for portion in portions(open_, ROWS_AT_ONCE):
                 done = list(threads.map(lambda key: write(paths[key], by_partition[key]), portion))
-                note(target, target / folder, done)
+                target.note(done)
                 finished |= {file.path: file for file in done}
                 told(f"'{group.name}': {len(portion)} partitions exported.")
                 advance(len(portion))
         yield from (finished[path] for path in paths.values() if finished[path].rows)
 
     def _write_one(
-        self, target: Path, plan: Plan, table: OfflineTable, path: str, files: Sequence[DataFile]
+        self, target: Target, plan: Plan, table: OfflineTable, path: str, files: Sequence[DataFile]
     ) -> ArchivedFile:
         import pyarrow.parquet as pq
 
@@ -388,15 +355,15 @@ class Exporting:
         rows = rows.append_column(PARTITION, said).combine_chunks()
         if not rows.num_rows:
             return ArchivedFile(path, key, 0, 0, "", {})
-        unfinished = target / f"{path}.part"
-        pq.write_table(rows, unfinished, compression="zstd")
-        fsync(unfinished)
-        size, digest = unfinished.stat().st_size, file_digest(unfinished)
-        unfinished.replace(target / path)
-        return ArchivedFile(path, key, rows.num_rows, size, digest, digested(rows))
+        with target.place.create(path) as sink:
+            pq.write_table(rows, sink, compression="zstd")
+        written = sink.written
+        return ArchivedFile(
+            path, key, rows.num_rows, written.size, written.sha256, digested(rows)
+        )  # fmt: skip
 
     def _keep_registry(
-        self, target: Path, groups: Sequence[ArchivedGroup], views: Sequence[dict[str, Any]]
+        self, target: Target, groups: Sequence[ArchivedGroup], views: Sequence[dict[str, Any]]
     ) -> Kept:
         """Write what the registry knows of groups and views, and of partitions that are whole."""
         state = export_state(self.database)
@@ -428,12 +395,12 @@ class Exporting:
                 == row["rows"]
             ],
         }
-        path = target / REGISTRY
-        write_json(path, chosen_state(state, keep))
-        return Kept(REGISTRY, path.stat().st_size, file_digest(path))
+        write_sealed(target.place, REGISTRY, chosen_state(state, keep))
+        size = target.place.size(REGISTRY) or 0
+        return Kept(REGISTRY, size, target.place.digest(REGISTRY))
 
-    def _close(self, archive: Archive, plan: Plan) -> None:
-        """Record the export and let go of what it pinned, at once; then clear up."""
+    def _record(self, archive: Archive, plan: Plan) -> None:
+        """Record the export and let go of what it pinned, at once."""
         groups = {
             each.called: {"partitions": len(each.files), "rows": each.rows}
             for each in archive.manifest.groups
@@ -444,7 +411,6 @@ class Exporting:
             gone = connection.execute(sa.delete(pins).where(pins.c.snapshot == plan.pin)).rowcount
             if gone or not pinned:  # else a run that was killed had come as far
                 append(connection, "export", "archive", told)
-        close(archive.path)
 
 
 def _listed(features: Any) -> list[Any]:

@@ -6,12 +6,10 @@ whoever edits it by accident is found out; it is no signature.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import sqlalchemy as sa
 
@@ -31,7 +29,8 @@ from feature_store_assets.registry.changes import breaking
 from feature_store_assets.registry.database import actor_of
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.storage.foreign import UNSOUND
-from feature_store_assets.transfer.rows import decoded
+from feature_store_assets.storage.sealed import opened, seal
+from feature_store_assets.transfer.rows import decoded, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -170,7 +169,7 @@ def export_state(database: Database) -> dict[str, Any]:
         "parts": parts,
         "audit": audit,
     }
-    return {**state, "digest": _digest(state)}
+    return seal(state)
 
 
 def import_state(
@@ -209,16 +208,14 @@ def import_state(
         Naming all that is here otherwise; or what cannot be replaced, as the stored rows of a
         group could not follow.
     """
-    if on_conflict not in ("refuse", "keep", "replace"):
-        known = ("refuse", "keep", "replace")
-        raise DataError(f"on_conflict cannot be '{on_conflict}'." + suggestion(on_conflict, known))
+    check_conflict(on_conflict)
     wanted = set(PARTS if parts is None else parts)
     for name in wanted.difference(PARTS):
         raise DataError(f"No part of a state is named '{name}'." + suggestion(name, PARTS))
     rows = read_state(state)
     declared = {_place(row): _declared(row) for row in rows[_DECLARATIONS]}
     with database.write() as connection:
-        found = _Found()
+        found = _Found(replacing=on_conflict == "replace")
         if _DECLARATIONS in wanted:
             _compare_declarations(connection, rows[_DECLARATIONS], declared, found)
         for name, part in _PARTS.items():
@@ -226,21 +223,19 @@ def import_state(
                 _compare(connection, name, part, rows[name], found)
         if found.otherwise and on_conflict == "refuse":
             raise ImportConflict(list(dict.fromkeys(found.otherwise)))
-        if found.final and on_conflict == "replace":
+        if found.final and found.replacing:
             raise ImportConflict(found.final, final=True)
-        replacing = on_conflict == "replace"
-        taken = [declared[place] for place in found.declarations(replacing)]
+        taken = [declared[place] for place in found.taken.pop(_DECLARATIONS, ())]
         foreign = untrusted(connection, taken, modules)
         if foreign and not trust_code:
             raise CodeNotTrusted(foreign)
         trust(connection, foreign, reason="import")
         _write_declarations(connection, rows, taken, prepare)
-        for name, units in found.units(replacing).items():
+        for name, units in found.taken.items():
             _write(connection, _PARTS[name], units)
         names = tuple(dict.fromkeys(found.otherwise))
-        done = Imported(
-            state["digest"], found.added, names if replacing else (), () if replacing else names
-        )
+        sides = (names, ()) if found.replacing else ((), names)
+        done = Imported(state["digest"], found.added, *sides)
         told = {**vars(done), "exported_at": state["exported_at"]}
         append(connection, "import", "registry state", told)
     return done
@@ -251,28 +246,38 @@ def declared_in(state: Mapping[str, Any]) -> list[Declared]:
     return [_declared(row) for row in read_state(state)[_DECLARATIONS]]
 
 
+def check_conflict(on_conflict: str) -> None:
+    """Refuse a way to resolve conflicts that there is not."""
+    if on_conflict not in (known := get_args(OnConflict)):
+        raise DataError(f"on_conflict cannot be '{on_conflict}'." + suggestion(on_conflict, known))
+
+
 @dataclass
 class _Found:
-    """What a state brings, held against what is here."""
+    """What a state brings, held against what is here.
 
-    new: dict[str, dict[Any, list[Row]]] = field(default_factory=dict)
-    other: dict[str, dict[Any, list[Row]]] = field(default_factory=dict)
+    Attributes
+    ----------
+    added, taken
+        How many things of each part are new; the rows of all that are to be written.
+    otherwise, final
+        The things that are here otherwise, and those that cannot be replaced.
+    """
+
+    replacing: bool
+    added: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, dict[Any, list[Row]]] = field(default_factory=dict)
     otherwise: list[str] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
 
-    @property
-    def added(self) -> dict[str, int]:
-        return {name: len(units) for name, units in self.new.items() if units}
-
-    def declarations(self, replacing: bool) -> list[Place]:
-        return list(self._taken(_DECLARATIONS, replacing))
-
-    def units(self, replacing: bool) -> dict[str, dict[Any, list[Row]]]:
-        return {name: self._taken(name, replacing) for name in _PARTS}
-
-    def _taken(self, part: str, replacing: bool) -> dict[Any, list[Row]]:
-        other = self.other.get(part, {}) if replacing else {}
-        return {**self.new.get(part, {}), **other}
+    def note(self, part: str, unit: Any, rows: list[Row], otherwise: str = "") -> None:
+        """Note a thing that is new, or called so and here otherwise."""
+        if otherwise:
+            self.otherwise.append(otherwise)
+        else:
+            self.added[part] = self.added.get(part, 0) + 1
+        if self.replacing or not otherwise:
+            self.taken.setdefault(part, {})[unit] = rows
 
 
 # Reading a state
@@ -280,23 +285,11 @@ class _Found:
 
 def read_state(state: Any) -> dict[str, list[Row]]:
     """Return the rows of a state by part, as the tables take them; DataError if it is not sound."""
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise DataError("This is not the exported state of a registry.")
-    version, schema = state.get("version"), state.get("schema")
-    if not isinstance(version, int) or version < 1:
-        raise DataError(f"The state has no version of its format, but {version!r}.")
-    if version > _VERSION:
-        raise DataError(
-            f"The state is written in version {version} of its format; this code reads up to "
-            f"{_VERSION}. Upgrade feature_store_assets here."
-        )
     try:
-        digest = _digest({key: value for key, value in state.items() if key != "digest"})
+        opened(state, _FORMAT, _VERSION)
     except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(f"The state is no JSON: {error}") from None
-    if digest != state.get("digest"):
-        raise DataError("The state is not what was exported: its digest does not fit its content.")
-    if schema not in tables.SCHEMAS:
+        raise DataError(f"This is not the exported state of a registry: {error}.") from None
+    if (schema := state.get("schema")) not in tables.SCHEMAS:
         raise DataError(
             f"The state comes from a registry of schema {schema!r}; this code knows up to "
             f"{tables.SCHEMAS[-1]}. Upgrade feature_store_assets here."
@@ -361,10 +354,6 @@ def _declared(row: Row) -> Declared:
     return declared
 
 
-def _digest(state: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(state).encode()).hexdigest()
-
-
 def _columns(table: sa.Table) -> list[sa.Column[Any]]:
     # History is numbered by each registry.
     return [column for column in table.columns if (table, column.name) != (tables.history, "id")]
@@ -373,15 +362,9 @@ def _columns(table: sa.Table) -> list[sa.Column[Any]]:
 def _rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
     query = sa.select(*_columns(table)).order_by(*table.primary_key)
     return [
-        {name: _encoded(value) for name, value in row.items()}
+        {name: encoded(value) for name, value in row.items()}
         for row in connection.execute(query).mappings()
     ]
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # Holding it against what is here
@@ -406,25 +389,22 @@ def _compare_declarations(
     stored = connection.execute(sa.select(tables.applied)).mappings().all()
     here = {_place(row): row for row in stored}
     kinds = {row["name"]: row["kind"] for row in stored}
-    new, other = found.new.setdefault(_DECLARATIONS, {}), found.other.setdefault(_DECLARATIONS, {})
     for row in rows:
         place = _place(row)
         kind, name, version = place
         called = f"{kind} {name} v{version}"
         if kinds.get(name, kind) != kind:
             called += f" (a {kinds[name]} has that name)"
-            found.otherwise.append(called)
             found.final.append(called)
         elif place not in here:
-            new[place] = [row]
-        elif here[place]["hash"] != row["hash"]:
-            other[place] = [row]
-            found.otherwise.append(called)
-            becomes = declared[place]
-            if isinstance(becomes, FeatureGroup):
-                was = FeatureGroup.from_json(json.loads(here[place]["definition"]))
-                broken = breaking(was, becomes)
-                found.final += [f"{called}: {'; '.join(broken)}"] if broken else []
+            called = ""
+        elif here[place]["hash"] == row["hash"]:
+            continue
+        elif isinstance(becomes := declared[place], FeatureGroup):
+            was = FeatureGroup.from_json(json.loads(here[place]["definition"]))
+            broken = breaking(was, becomes)
+            found.final += [f"{called}: {'; '.join(broken)}"] if broken else []
+        found.note(_DECLARATIONS, place, [row], called)
 
 
 def _compare(
@@ -432,13 +412,11 @@ def _compare(
 ) -> None:
     columns = [part.table.c[each] for each in dict.fromkeys((*part.unit, *part.content))]
     here = part.grouped(connection.execute(sa.select(*columns)).mappings()) if rows else {}
-    new, other = found.new.setdefault(name, {}), found.other.setdefault(name, {})
     for unit, its in part.grouped(rows).items():
         if unit not in here:
-            new[unit] = its
+            found.note(name, unit, its)
         elif not part.same(its, here[unit]):
-            other[unit] = its
-            found.otherwise.append(part.called.format(**its[0]))
+            found.note(name, unit, its, part.called.format(**its[0]))
 
 
 # Writing

@@ -11,7 +11,6 @@ than its table. It says itself up to which version it is: what was committed sin
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import secrets
@@ -31,21 +30,21 @@ from feature_store_assets.errors import (
     RestoreRefused,
     StorageUnusable,
 )
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.progress import each_file
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.storage import Location, location
+from feature_store_assets.storage.folder import fsync
 from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.transfer.backups import (
     Manifest,
     StoredFile,
     Told,
-    check_sizes,
-    each_file,
     manifest_of,
+    misfits,
 )
 from feature_store_assets.transfer.contents import check_inside
 from feature_store_assets.transfer.dump import check_free, clear, load
-from feature_store_assets.transfer.place import Place
 
 # Publishes what groups committed and did not publish, in the store of these settings; returns how
 # many partitions these were, and the groups that refuse.
@@ -108,18 +107,19 @@ def restore(
     BackupUnusable, BackupNotFound
         There is none, it is damaged or too new; nothing is left of it.
     """
-    place = Place(source)
+    place = location(source)
     manifest = manifest_of(place, id)
     if manifest.schema not in SCHEMAS:
         newer = f"its registry has schema {manifest.schema}, this code knows up to {SCHEMAS[-1]}"
         raise BackupUnusable(place.shown, [newer])
-    check_sizes(place, manifest)
+    if problems := misfits(place, manifest):
+        raise BackupUnusable(place.shown, [*problems.values()])
     return _Restore(place, manifest, config, follow, told, trust_code=trust_code).run()
 
 
 @dataclass(frozen=True)
 class _Restore:
-    place: Place
+    place: Location
     manifest: Manifest
     config: FeatureStoreConfig
     follow: Follow
@@ -234,17 +234,11 @@ class _Restore:
         return chosen
 
     def _copied(self, file: StoredFile, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        with path.open("xb") as made:
-            for chunk in self.place.read(file.stored):
-                made.write(chunk)
-                digest.update(chunk)
-            made.flush()
-            os.fsync(made.fileno())
-        if digest.hexdigest() != file.sha256:
-            raise BackupUnusable(self.place.shown, [f"{file.stored} has changed"])
         with self._sound(file.stored):
+            content = self.place.stream(file.stored)
+            made = location(path.parent).write(path.name, content, sha256=file.sha256)
+            if made.sha256 != file.sha256:
+                raise BackupUnusable(self.place.shown, [f"{file.stored} has changed"])
             check_inside(file.path, path)
 
     @contextmanager
@@ -254,7 +248,7 @@ class _Restore:
 
         try:
             yield
-        except (*UNSOUND, DeltaError) as error:
+        except (*UNSOUND, FileNotFoundError, DeltaError) as error:
             if isinstance(error, FeatureStoreError):
                 raise
             why = f"{what} is not sound: {error}"
@@ -338,11 +332,9 @@ def _alone(hidden: Path) -> Iterator[tuple[str, bool]]:
             elif each != state:
                 each.unlink()
         if not killed:
-            unfinished = state.with_suffix(".part")
-            unfinished.write_text(json.dumps({"token": token}))
-            fsync(unfinished)
-            unfinished.replace(state)
-            fsync(hidden)
+            place = location(hidden)
+            place.write(_STATE, json.dumps({"token": token}).encode())
+            place.sync()
         yield token, killed
     finally:
         os.close(folder)

@@ -1,19 +1,31 @@
-"""Values of the registry's columns as JSON brought them from elsewhere."""
+"""Values of the registry's columns as JSON: written for elsewhere, checked when they come back."""
 
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from feature_store_assets.registry.database import Instant, training_sets
 from feature_store_assets.storage.foreign import check_name
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
 _ODD_FLOATS = ("nan", "inf", "-inf")
 # Columns whose text is JSON.
 _JSON = frozenset({"profile", "features", "owners", "manifest", "tags", "definition"})
+
+
+def encoded(value: Any) -> Any:
+    """Return a value of a row as JSON holds it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:
@@ -33,7 +45,7 @@ def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:
     if isinstance(kind, sa.Float):
         if type(value) not in (int, float) and value not in _ODD_FLOATS:
             raise TypeError
-        return _float(value)
+        return _within(float, value)
     if isinstance(kind, sa.Integer):
         bits = 63 if isinstance(kind, sa.BigInteger) else 31
         if type(value) is not int or not -(2**bits) <= value < 2**bits:
@@ -51,7 +63,7 @@ def _text(column: sa.Column[Any], value: Any, *, strict: bool) -> str:
         if "\0" in value or len(value) > (longest or len(value)):
             raise TypeError
         if column.name in _JSON:
-            _load(value)
+            _within(json.loads, value)  # odd floats are written as Python does
     if column.table is training_sets and column.name == "name":
         check_name(value, "training")
     return value
@@ -61,22 +73,14 @@ def _instant(value: Any) -> datetime:
     at = datetime.fromisoformat(value)
     if at.tzinfo is None:
         raise ValueError
+    return _within(at.astimezone, UTC)
+
+
+def _within(made: Callable[[Any], _T], value: Any) -> _T:
+    """Return what is made of a value; ValueError where that is too far out."""
     try:
-        return at.astimezone(UTC)
+        return made(value)
     except OverflowError:
         raise ValueError from None
-
-
-def _float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise ValueError from None
-
-
-def _load(text: str) -> Any:
-    """Return what a text of a registry says, whose odd floats are written as Python does."""
-    try:
-        return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None

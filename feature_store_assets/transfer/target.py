@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from feature_store_assets.errors import BackupRefused, BackupUnusable
-from feature_store_assets.storage.foreign import UNSOUND
+from feature_store_assets.errors import BackupRefused, BackupUnusable, LocationUnusable
+from feature_store_assets.progress import each_file
+from feature_store_assets.storage import Location, location
+from feature_store_assets.storage.sealed import read_sealed, write_sealed
 from feature_store_assets.transfer.backups import (
     MANIFESTS,
     VERSION,
@@ -27,15 +27,11 @@ from feature_store_assets.transfer.backups import (
     StoredFile,
     Told,
     check_stored,
-    each_file,
     listed,
     manifest_of,
     manifests,
     misfits,
-    read_sealed,
-    write_sealed,
 )
-from feature_store_assets.transfer.place import Place
 
 _MARKER, _DAMAGED, _REMOVED = "backup.json", "damaged.json", "removed"
 # Every new disk has that folder.
@@ -51,37 +47,16 @@ _MEND = (
 )
 
 
-class _Marker(msgspec.Struct, frozen=True):
-    """What `backup.json` says; `store` is empty where the store had no audit log yet."""
-
-    store: str
-    format: str = "feature-store backups"
-    version: int = VERSION
-    digest: str = ""
-
-
-class _Note(msgspec.Struct, frozen=True):
-    """What `removed/<id>.json` says."""
-
-    stored: list[str]
-    format: str = "feature-store removed backup"
-    version: int = VERSION
-    digest: str = ""
-
-
-class _Damaged(msgspec.Struct, frozen=True):
-    """What `damaged.json` says."""
-
-    stored: list[str]
-    format: str = "feature-store damaged files"
-    version: int = VERSION
-    digest: str = ""
+# What the files say that they are.
+_OWNER = "feature-store backups"
+_REMOVAL = "feature-store removed backup"
+_DAMAGE = "feature-store damaged files"
 
 
 # Whose it is
 
 
-def check_owner(place: Place, store: str, found: Sequence[Manifest], bad: Sequence[str]) -> None:
+def check_owner(place: Location, store: str, found: Sequence[Manifest], bad: Sequence[str]) -> None:
     """Refuse a target that is not this store's, or a store that lost what made it this one.
 
     Raises
@@ -91,14 +66,13 @@ def check_owner(place: Place, store: str, found: Sequence[Manifest], bad: Sequen
         empty and the target knows it better.
     """
     names = place.names()
-    marker = _marker(place) if _MARKER in names else None
-    if marker is None and not found:
+    owner = _owner(place) if _MARKER in names else None
+    if owner is None and not found:
         rest = sorted(name for name in names if not _is_nothing(name))
         if rest:
             why = f"it holds '{rest[0]}' and no backup" + (f" ({bad[0]})" if bad else "")
             raise BackupRefused(place.shown, why, "Name an empty folder, or one that is not there.")
-    owners = {each.store for each in found} | {marker.store if marker else ""}
-    owners.discard("")
+    owners = {*(each.store for each in found), owner or ""} - {""}
     if store and owners - {store}:
         why = f"'{place.shown}' holds backups of another store"
         raise BackupRefused(place.shown, why, f"{_GONE}. If it is meant: {_OTHER.lower()}.")
@@ -113,30 +87,43 @@ def _is_nothing(name: str) -> bool:
     return name == _OF_DISKS or (name.startswith(f"{_MARKER}.") and name.endswith(".part"))
 
 
-def _marker(place: Place) -> _Marker:
+def _owner(place: Location) -> str:
+    """Return whose backups lie at a target; empty where the store had no audit log yet."""
     try:
-        return read_sealed(place, _MARKER, 0, _Marker("").format, _Marker)
-    except UNSOUND as error:
-        if isinstance(error, BackupUnusable):
-            raise
+        return str(read_sealed(place, _MARKER, _OWNER, VERSION)["store"])
+    except (ValueError, KeyError, FileNotFoundError) as error:
         raise BackupRefused(place.shown, f"{_MARKER} says not whose: {error}", _OTHER) from None
 
 
-def mark_owner(place: Place, store: str) -> None:
+def mark_owner(place: Location, store: str) -> None:
     """Say whose backups lie at a target."""
-    if _MARKER not in place.names() or (store and not _marker(place).store):
-        write_sealed(place, _MARKER, _Marker(store))
+    if _MARKER not in place.names() or (store and not _owner(place)):
+        _write(place, _MARKER, _OWNER, store=store)
+
+
+def _write(place: Location, path: str, what: str, **content: str | list[str]) -> None:
+    write_sealed(place, path, {"format": what, "version": VERSION, **content})
+
+
+def _stored_in(place: Location, path: str, what: str) -> list[str]:
+    """Return the files that a note names; none if it is not ours, torn or not there."""
+    try:
+        stored: list[str] = read_sealed(place, path, what, VERSION)["stored"]
+        check_stored(stored)
+    except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError):
+        return []
+    return stored
 
 
 # What goes
 
 
-def note(place: Place, backup: str, stored: Iterable[str]) -> None:
+def note(place: Location, backup: str, stored: Iterable[str]) -> None:
     """Note the files of a backup that goes, or that is not finished yet."""
-    write_sealed(place, f"{_REMOVED}/{backup}.json", _Note(list(stored)))
+    _write(place, f"{_REMOVED}/{backup}.json", _REMOVAL, stored=list(stored))
 
 
-def forget(place: Place, keep: int | None, newest: str) -> tuple[str, ...]:
+def forget(place: Location, keep: int | None, newest: str) -> tuple[str, ...]:
     """Remove all but the newest backups, and the files that only those removed had.
 
     The newest backup of which nothing was lost stays, whatever its age. What killed runs left of
@@ -148,8 +135,8 @@ def forget(place: Place, keep: int | None, newest: str) -> tuple[str, ...]:
     old = [each for each in found if each.id not in kept]
     for each in old:
         note(place, each.id, (file.stored for file in each.all))
-        place.remove([f"{MANIFESTS}/{each.id}.json"])
-        place.settle()
+        place.delete([f"{MANIFESTS}/{each.id}.json"])
+        place.sync()
     clear(place, [each for each in found if each.id in kept], bad)
     return tuple(each.id for each in old)
 
@@ -162,53 +149,42 @@ def _kept(found: Sequence[Manifest], keep: int, newest: str) -> set[str]:
     return {newest, *others[max(0, len(found) - keep) :], *last}
 
 
-def clear(place: Place, left: Sequence[Manifest], bad: Sequence[str]) -> None:
+def clear(place: Location, left: Sequence[Manifest], bad: Sequence[str]) -> None:
     """Remove the files that notes name and no backup that is left needs, then the notes."""
     if bad:
         return
     needed = {file.stored for each in left for file in each.all}
-    for path, size in place.sizes(_REMOVED).items():
+    for path in place.list(_REMOVED):
         backup = path.removeprefix(f"{_REMOVED}/").removesuffix(".json")
         if all(backup != each.id for each in left):  # else it was never removed, or is whole now
-            try:
-                named = read_sealed(place, path, size, _Note([]).format, _Note).stored
-                check_stored(named)
-            except UNSOUND as error:
-                if isinstance(error, BackupUnusable):
-                    raise
+            named = _stored_in(place, path, _REMOVAL)
+            if not named:
                 continue  # whatever it is, it is not ours
-            place.remove(each for each in named if each not in needed)
-            place.settle()
-        place.remove([path])
-    place.settle()
+            place.delete(each for each in named if each not in needed)
+            place.sync()
+        place.delete([path])
+    place.sync()
 
 
 # What is damaged
 
 
-def damaged(place: Place) -> set[str]:
+def damaged(place: Location) -> set[str]:
     """Return the files that were found changed at the target."""
-    if _DAMAGED not in place.names():
-        return set()
-    try:
-        return {*read_sealed(place, _DAMAGED, 0, _Damaged([]).format, _Damaged).stored}
-    except UNSOUND as error:
-        if isinstance(error, BackupUnusable):
-            raise
-        return set()  # torn or foreign: to look again is all that is lost
+    return {*_stored_in(place, _DAMAGED, _DAMAGE)}
 
 
-def mark(place: Place, *, found: Collection[str], mended: Collection[str]) -> None:
+def mark(place: Location, *, found: Collection[str], mended: Collection[str]) -> None:
     """Note which files were found changed, and which are whole again."""
     before = damaged(place)
     now = (before | {*found}) - {*mended}
     if now == before:
         return
     if now:
-        write_sealed(place, _DAMAGED, _Damaged(sorted(now)))
+        _write(place, _DAMAGED, _DAMAGE, stored=sorted(now))
     else:
-        place.remove([_DAMAGED])
-        place.settle()
+        place.delete([_DAMAGED])
+        place.sync()
 
 
 def verify_backup(
@@ -225,23 +201,22 @@ def verify_backup(
     BackupUnusable
         Naming the files that are gone or changed.
     """
-    place = Place(target)
+    place = location(target)
     manifest = manifest_of(place, id)
     problems = misfits(place, manifest)
 
     def changed(file: StoredFile) -> bool:
-        return place.digest(file.stored) != file.sha256
+        try:
+            return place.digest(file.stored) != file.sha256
+        except FileNotFoundError:  # since the look at their sizes
+            return True
 
     files = [file for file in manifest.all if file.stored not in problems]
-    found = each_file("Verifying", files, changed, told)
-    whole = {file.stored for file, wrong in zip(files, found, strict=True) if not wrong}
-    problems |= {
-        file.stored: f"{file.stored} has changed"
-        for file, wrong in zip(files, found, strict=True)
-        if wrong
-    }
-    with suppress(BackupUnusable):  # a place that may only be read is verified, too
-        mark(place, found=problems, mended=whole)
+    found = zip(files, each_file("Verifying", files, changed, told), strict=True)
+    wrong = {file.stored for file, is_wrong in found if is_wrong}
+    problems |= {stored: f"{stored} has changed" for stored in wrong}
+    with suppress(LocationUnusable):  # a place that may only be read is verified, too
+        mark(place, found=problems, mended={file.stored for file in files} - wrong)
     if problems:
         raise BackupUnusable(place.shown, [*problems.values()], _MEND)
     return listed(manifest)

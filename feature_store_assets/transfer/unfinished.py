@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from feature_store_assets.errors import WriteRefused
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.storage import location
+from feature_store_assets.storage.folder import UNFINISHED
 from feature_store_assets.transfer.archive import (
     MANIFEST,
     REGISTRY,
@@ -47,79 +45,77 @@ class Plan(msgspec.Struct, frozen=True):
     snapshot: dict[str, Any] | None
 
 
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Hold a folder against other exports; the lock goes with the process."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise WriteRefused(f"'{target}' is a file: name a folder for the archive.") from None
-    folder = os.open(target, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise WriteRefused(f"Another process exports into '{target}' now.") from None
-    else:
-        yield
-    finally:
-        os.close(folder)
+class Target:
+    """The folder of an export.
 
+    Parameters
+    ----------
+    path
+        It need not exist yet.
+    """
 
-def read_plan(target: Path) -> Plan | None:
-    """Return what is being exported into a folder; None if nothing is."""
-    try:
-        return msgspec.json.decode((target / STATE).read_bytes(), type=Plan)
-    except (OSError, msgspec.DecodeError):
-        return None
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = location(path)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the archive is written."""
+        return (self.path / MANIFEST).exists()
 
-def check_free(target: Path) -> None:
-    """Refuse a folder that holds anything but what a killed export leaves."""
-    if (target / STATE).exists():
-        if read_plan(target) is None:
-            raise WriteRefused(f"'{target / STATE}' cannot be read. Take another folder.")
-    elif (target / MANIFEST).exists():
-        raise WriteRefused(f"'{target}' holds an archive already. Take another folder.")
-    elif any(each.name != f"{STATE}.part" for each in target.iterdir()):
-        raise WriteRefused(f"'{target}' is not empty. Take another folder, or empty it.")
+    @property
+    def plan(self) -> Plan | None:
+        """What is being exported into it; None if nothing is."""
+        try:
+            return msgspec.json.decode(self.place.read(STATE), type=Plan)
+        except (OSError, msgspec.DecodeError):
+            return None
 
+    def begin(self, plan: Plan) -> None:
+        """Say what is exported into it."""
+        self.place.write(STATE, msgspec.json.encode(plan))
+        self.place.sync()
 
-def close(target: Path) -> None:
-    """Leave nothing but the archive in a folder."""
-    for name in (_FINISHED, STATE):
-        (target / name).unlink(missing_ok=True)
-    fsync(target)
+    def check_free(self) -> None:
+        """Refuse a folder that holds anything but what a killed export leaves."""
+        if self.path.is_file():
+            raise WriteRefused(f"'{self.path}' is a file: name a folder for the archive.")
+        names = self.place.names()
+        if STATE in names:
+            if self.plan is None:
+                raise WriteRefused(f"'{self.path / STATE}' cannot be read. Take another folder.")
+        elif MANIFEST in names:
+            raise WriteRefused(f"'{self.path}' holds an archive already. Take another folder.")
+        elif any(not each.startswith(f"{STATE}.") for each in names):
+            raise WriteRefused(f"'{self.path}' is not empty. Take another folder, or empty it.")
 
+    def note(self, files: Sequence[ArchivedFile]) -> None:
+        """Note files as finished, once they and their names are on the disk."""
+        self.place.sync()
+        with (self.path / _FINISHED).open("ab") as notes:
+            notes.writelines(msgspec.json.encode(file) + b"\n" for file in files)
+            notes.flush()
+            os.fsync(notes.fileno())
 
-def clear(target: Path) -> None:
-    """Remove what an export wrote of which nothing can be used."""
-    shutil.rmtree(target / "data", ignore_errors=True)
-    for name in (_FINISHED, REGISTRY):
-        (target / name).unlink(missing_ok=True)
+    @property
+    def finished(self) -> dict[str, ArchivedFile]:
+        """The files that were on the disk before they were noted; a torn last line is none."""
+        place = self.path / _FINISHED
+        found = {}
+        for line in place.read_bytes().splitlines(keepends=True) if place.exists() else ():
+            if line.endswith(b"\n"):
+                file = msgspec.json.decode(line, type=ArchivedFile)
+                found[file.path] = file
+        return found
 
+    def clear(self) -> None:
+        """Remove what an export wrote of which nothing can be used."""
+        shutil.rmtree(self.path / "data", ignore_errors=True)
+        self.place.delete([_FINISHED, REGISTRY])
 
-def note(target: Path, folder: Path, files: Sequence[ArchivedFile]) -> None:
-    """Note files as finished, once they and their names are on the disk."""
-    while folder != target:
-        fsync(folder)
-        folder = folder.parent
-    with (target / _FINISHED).open("ab") as notes:
-        notes.writelines(msgspec.json.encode(file) + b"\n" for file in files)
-        notes.flush()
-        os.fsync(notes.fileno())
-    fsync(target)
-
-
-def read_finished(target: Path) -> dict[str, ArchivedFile]:
-    """Return the files that were on the disk before they were noted; a torn last line is none."""
-    place = target / _FINISHED
-    found = {}
-    for line in place.read_bytes().splitlines(keepends=True) if place.exists() else ():
-        if line.endswith(b"\n"):
-            file = msgspec.json.decode(line, type=ArchivedFile)
-            found[file.path] = file
-    return found
-
-
-def place_of(target: Path) -> str:
-    return f"{socket.gethostname()}:{target.resolve()}"
+    def close(self) -> None:
+        """Leave nothing but the archive."""
+        for part in self.path.rglob(f"*{UNFINISHED}"):  # of a run that was killed
+            part.unlink()
+        self.place.delete([_FINISHED, STATE])
+        self.place.sync()

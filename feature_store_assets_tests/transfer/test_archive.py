@@ -15,8 +15,9 @@ from feature_store_assets.errors import (
     ArchiveUnusable,
 )
 from feature_store_assets.offline.digest import file_digest
+from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.archive import Archive, digested, sealed
+from feature_store_assets.transfer.archive import Archive, digested
 from feature_store_assets_tests.stores import traces
 from feature_store_assets_tests.transfer.archives import (
     interrupted,
@@ -42,7 +43,7 @@ def edited(archive: Path, change: Callable[[dict[str, Any]], object]) -> None:
     place = archive / "archive.json"
     content = json.loads(place.read_text())
     change(content)
-    place.write_text(json.dumps(sealed(content)))
+    place.write_text(json.dumps(seal(content)))
 
 
 def first_file(content: dict[str, Any]) -> dict[str, Any]:
@@ -56,13 +57,13 @@ def rewritten(archive: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     pq.write_table(change(pq.ParquetFile(place).read()), place)
     told = Archive(archive)._changed
 
-    def seal(content: dict[str, Any]) -> None:
+    def described(content: dict[str, Any]) -> None:
         rows = pq.ParquetFile(place).read()
         file = content["groups"][0]["files"][1]
         file |= {"bytes": place.stat().st_size, "sha256": file_digest(place)}
         file |= {"rows": rows.num_rows, "columns": digested(rows)}
 
-    edited(archive, seal)
+    edited(archive, described)
     assert told(Archive(archive).manifest.groups[0].files[1]) == ""
 
 
@@ -86,16 +87,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda at: (at / "archive.json").write_text(
             (at / "archive.json").read_text().replace('"2024-01"', '"2024-07"')
         ),
-        "archive.json was changed: its digest does not fit",
+        "archive.json is not sound: it was changed",
     ),
     "no manifest": (lambda at: (at / "archive.json").unlink(), "it has no archive.json"),
-    "no JSON": (lambda at: cut(at / "archive.json"), "is no description of an archive"),
+    "no JSON": (lambda at: cut(at / "archive.json"), "archive.json is not sound: "),
     "another format": (
-        lambda at: edited(at, lambda it: it.update(format="zip")), "its format is 'zip'"
+        lambda at: edited(at, lambda it: it.update(format="zip")), "its format is not 'feature-"
     ),
     "newer format": (
         lambda at: edited(at, lambda it: it.update(version=2)),
-        "its format has version 2, this code reads up to 1. Upgrade",
+        "its version 2 is not 1, which this code reads: upgrade",
     ),
     "no groups": (
         lambda at: edited(at, lambda it: it.pop("groups")), "not sound: .*missing .*`groups`"

@@ -195,7 +195,7 @@ def test_two_processes_do_not_export_into_one_folder(filled: FeatureStore, tmp_p
     def other(_: str) -> None:
         command = [sys.executable, "-c", EXPORT, str(tmp_path / "source"), str(place)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert "Another process exports into" in done.stderr
+        assert "Somebody else is at 'export to" in done.stderr
 
     filled.export_archive(place, told=other)
     assert pinned(filled) == set()

@@ -17,15 +17,17 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.errors import (
     BackupNotFound,
     BackupUnusable,
+    ConfigError,
     DataError,
     WriteRefused,
 )
 from feature_store_assets.registry.database import metadata
+from feature_store_assets.registry.leases import Leases
+from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.backup import Backup, _alone, _Run
+from feature_store_assets.transfer.backup import Backup, _Run, _scratch
 from feature_store_assets.transfer.backups import list_backups, manifests
 from feature_store_assets.transfer.known import known_to
-from feature_store_assets.transfer.place import Place
 from feature_store_assets.transfer.target import mark_owner, note, verify_backup
 from feature_store_assets_tests.servers import postgres_server, redis_server
 from feature_store_assets_tests.stores import at, new_store, pushed, row
@@ -212,11 +214,11 @@ def test_what_a_killed_removal_left_goes_with_the_next(store: FeatureStore, tmp_
     target = tmp_path / "kept"
     old = store.backup(target)
     store.write_features([row("u9", 0, x=9, tags=None)], "a")
-    (manifest,) = manifests(Place(target))[0]
-    note(Place(target), old.id, [file.stored for file in manifest.all])
+    (manifest,) = manifests(location(target))[0]
+    note(location(target), old.id, [file.stored for file in manifest.all])
     store.backup(target)  # killed before the manifest went: the backup is there
     assert verify_backup(target, old.id).files == old.files
-    note(Place(target), old.id, [file.stored for file in manifest.all])
+    note(location(target), old.id, [file.stored for file in manifest.all])
     (target / "backups" / f"{old.id}.json").unlink()
     (last,) = store.backup(target, keep=1).removed
     assert last != old.id
@@ -228,7 +230,7 @@ def test_a_backup_that_cannot_be_read_keeps_its_files(store: FeatureStore, tmp_p
     target = tmp_path / "kept"
     old = store.backup(target)
     manifest = target / "backups" / f"{old.id}.json"
-    manifest.write_bytes(manifest.read_bytes().replace(b'"version":1', b'"version":2'))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"version": 1', b'"version": 2'))
     files = tree(target)
     store.backup(target, keep=1)
     assert files.items() <= tree(target).items()
@@ -253,7 +255,7 @@ def test_a_backup_needs_a_place_of_its_own(store: FeatureStore, tmp_path: Path) 
     stocked(store)
     with pytest.raises(DataError, match="lies in the data root"):
         store.backup(store.config.root / "kept")
-    with pytest.raises(DataError, match="is no place for backups"):
+    with pytest.raises(ConfigError, match="'nowhere://' is no scheme of a location"):
         store.backup("nowhere://bucket")
     store.backup((tmp_path / "kept").as_uri())
     with new_store(tmp_path / "other") as other:
@@ -261,8 +263,8 @@ def test_a_backup_needs_a_place_of_its_own(store: FeatureStore, tmp_path: Path) 
         with pytest.raises(WriteRefused, match="holds backups of another store"):
             other.backup(tmp_path / "kept")
     with (
-        _alone(store.config.root),
-        pytest.raises(WriteRefused, match=r"Another backup of .* is under way"),
+        Leases(store._database).hold("backup"),
+        pytest.raises(WriteRefused, match="Somebody else is at 'backup'"),
     ):
         store.backup(tmp_path / "kept")
 
@@ -336,8 +338,8 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
     write(store, 1)
     live = {file.path for file in store.table(GROUP).files()}
     made = Backup(store.config.root, store.config.online, store._database)
-    with _alone(store.config.root) as scratch:
-        known, place = known_to(store._database), Place(tmp_path / "kept")
+    with _scratch(store.config.root) as scratch:
+        known, place = known_to(store._database), location(tmp_path / "kept")
         mark_owner(place, known.store)
         run = _Run(made, place, scratch, "now", lambda _: None, known, None)
         plan = run._plan(set())

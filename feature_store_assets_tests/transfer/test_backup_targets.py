@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 
 from feature_store_assets.declaration.feature import Feature
-from feature_store_assets.errors import BackupRefused, BackupUnusable, FeatureStoreError
+from feature_store_assets.errors import (
+    BackupRefused,
+    BackupUnusable,
+    FeatureStoreError,
+    LocationUnusable,
+)
+from feature_store_assets.storage import location
+from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.archive import sealed
 from feature_store_assets.transfer.backups import list_backups, manifests
-from feature_store_assets.transfer.place import Place
 from feature_store_assets.transfer.target import note, verify_backup
 from feature_store_assets_tests.stores import new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import config_at, tree
@@ -79,10 +84,10 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "manifests that are none": lambda at: put(at / "backups" / "x.json", "{}"),
     "a marker that is none": lambda at: (at / "backup.json").write_text("{}"),
     "a marker of a later version": lambda at: (at / "backup.json").write_text(
-        json.dumps(sealed({"format": "feature-store backups", "version": 2, "store": ""}))
+        json.dumps(seal({"format": "feature-store backups", "version": 2, "store": ""}))
     ),
     "another store's marker": lambda at: (at / "backup.json").write_text(
-        json.dumps(sealed({"format": "feature-store backups", "version": 1, "store": "a" * 64}))
+        json.dumps(seal({"format": "feature-store backups", "version": 1, "store": "a" * 64}))
     ),
 }
 
@@ -152,7 +157,7 @@ def test_a_folder_where_a_file_belongs_is_told(store: FeatureStore, tmp_path: Pa
     data = next((target / "files" / "offline").rglob("*.parquet"))
     data.unlink()
     data.mkdir()
-    with pytest.raises(BackupUnusable, match="Is a directory"):
+    with pytest.raises(LocationUnusable, match="Is a directory"):
         store.backup(target)
 
 
@@ -182,7 +187,7 @@ def test_what_an_unfinished_backup_copied_of_its_own_goes_with_the_next(
     target = tmp_path / "kept"
     store.backup(target)
     names = ["registry/killed.jsonl.gz", "online/killed/data.mdb"]
-    note(Place(target), "killed", names)
+    note(location(target), "killed", names)
     for name in names:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_text("half")
@@ -416,7 +421,7 @@ def test_what_no_manifest_names_is_not_looked_for(store: FeatureStore, tmp_path:
     small(store)
     target = tmp_path / "kept"
     store.backup(target)
-    (manifest,), bad = manifests(Place(target))
+    (manifest,), bad = manifests(location(target))
     assert bad == []
     named = {file.stored for file in manifest.all}
     assert named | {"backup.json", f"backups/{manifest.id}.json"} == {*tree(target)}

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
+from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.archive import sealed
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import config_at, tree
@@ -144,7 +144,7 @@ def resealed(path: Path, change: Callable[[Any], Any]) -> None:
     """Change a file as only its author could; as it is written if no digest can be made of it."""
     content = change(json.loads(path.read_bytes()))
     with suppress(ValueError, TypeError, RecursionError):
-        content = sealed(content)
+        content = seal(content)
     path.write_text(json.dumps(content))
 
 
@@ -156,12 +156,12 @@ def redumped(kept: Path, change: Callable[[list[Any]], Any], pack: Any = gzip.co
     dump.write_bytes(pack(text if isinstance(text, bytes) else text.encode()))
     content = dump.read_bytes()
 
-    def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+    def described(manifest: dict[str, Any]) -> dict[str, Any]:
         digest = hashlib.sha256(content).hexdigest()
         manifest["registry"] |= {"bytes": len(content), "sha256": digest}
         return manifest
 
-    resealed(next((kept / "backups").iterdir()), seal)
+    resealed(next((kept / "backups").iterdir()), described)
 
 
 def restored(kept: Path, folder: Path) -> None:
@@ -223,7 +223,7 @@ def test_whatever_an_archive_says_is_imported_or_refused(
 def test_whatever_a_state_says_is_imported_or_refused(change: Callable[[Any], Any]) -> None:
     state = change(json.loads((made() / "state.json").read_text()))
     with suppress(ValueError, TypeError, RecursionError):
-        state = sealed(state)
+        state = seal(state)
     with beside() as folder, new_store(folder) as store, suppress(FeatureStoreError):
         store.import_registry(state)
 
@@ -346,13 +346,13 @@ def test_a_file_that_names_others_outside_is_not_restored(tmp_path: Path, kind: 
     assert content != path.read_bytes()
     path.write_bytes(content)
 
-    def seal(it: dict[str, Any]) -> dict[str, Any]:
+    def described(it: dict[str, Any]) -> dict[str, Any]:
         for file in it["files"]:
             if file["stored"] == str(path.relative_to(kept)):
                 digest = hashlib.sha256(content).hexdigest()
                 file |= {"bytes": len(content), "sha256": digest}
         return it
 
-    resealed(next((kept / "backups").iterdir()), seal)
+    resealed(next((kept / "backups").iterdir()), described)
     with beside() as folder, pytest.raises(FeatureStoreError, match="lies outside its t"):
         FeatureStore.restore(kept, config_at(folder))

@@ -19,8 +19,8 @@ from feature_store_assets.errors import (
     StorageUnusable,
 )
 from feature_store_assets.registry.database import SCHEMAS, Database, columns_in, metadata
+from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.archive import sealed
 from feature_store_assets.transfer.restore import restore
 from feature_store_assets_tests.stores import new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import answers, config_at, stocked, tree
@@ -46,7 +46,7 @@ def change(kept: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     (path,) = (kept / "backups").iterdir()
     content = json.loads(path.read_bytes())
     edit(content)
-    path.write_text(json.dumps(sealed(content)))
+    path.write_text(json.dumps(seal(content)))
 
 
 def test_a_damaged_backup_is_refused_and_nothing_is_left_of_it(
@@ -73,7 +73,7 @@ def test_a_manifest_that_was_edited_or_is_too_new_is_refused(
 ) -> None:
     (path,) = (kept / "backups").iterdir()
     whole = path.read_text()
-    path.write_text(whole.replace('"lost":[]', '"lost":["x"]'))
+    path.write_text(whole.replace('"lost": []', '"lost": ["x"]'))
     with pytest.raises(BackupUnusable, match=f"{path.name}: it was changed"):
         FeatureStore.restore(kept, config)
     path.write_text(whole[:-9])
