@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 _Done = TypeVar("_Done")
+# Hears in a sentence how work goes.
+Told = Callable[[str], object]
 
 
 class HasBytes(Protocol):
@@ -63,7 +65,7 @@ def each_file(
     title: str,
     files: Sequence[_File],
     work: Callable[[_File], _Done],
-    told: Callable[[str], object] = lambda _: None,
+    told: Told = lambda _: None,
     *,
     threads: int = 4,
 ) -> list[_Done]:

@@ -1,16 +1,14 @@
 """Backups as a job for the Launchpad and for a schedule."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from feature_store_assets.orchestration.assets import OpenStore
+from feature_store_assets.orchestration.jobs import job_of
 from feature_store_assets.storage import location
-from feature_store_assets.store import FeatureStore
-
-OpenStore = Callable[[], FeatureStore]
 
 
 class BackupConfig(dg.Config):
@@ -29,7 +27,7 @@ class BackupConfig(dg.Config):
 def backup_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that backs the whole store up."""
 
-    @dg.op(name="backup")
+    @dg.op
     def backup(context: dg.OpExecutionContext, config: BackupConfig) -> dg.Output[str]:
         with open_store() as store:
             root = store.config.root
@@ -54,16 +52,13 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
         }
         return dg.Output(done.id, metadata=told)
 
-    @dg.job(
-        name="backup_job",
-        description="Copy all that the store is to another place: tables, training sets, "
+    return job_of(
+        backup,
+        "backup_job",
+        "Copy all that the store is to another place: tables, training sets, "
         "registry, online store. Only what is new is copied, and nobody has to wait.",
-        config=dg.RunConfig(ops={"backup": BackupConfig()}),
+        BackupConfig(),
     )
-    def job() -> None:
-        backup()
-
-    return job
 
 
 def backup_schedule(backup: dg.JobDefinition) -> dg.ScheduleDefinition:

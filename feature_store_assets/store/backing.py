@@ -9,9 +9,8 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.store.keeping import Keeping
 from feature_store_assets.transfer.backup import BackedUp, Backup
-from feature_store_assets.transfer.backups import Listed, list_backups
+from feature_store_assets.transfer.backups import Listed, list_backups, verify_backup
 from feature_store_assets.transfer.restore import Restored, restore
-from feature_store_assets.transfer.target import verify_backup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,8 +6,10 @@ folder without it is an unfinished export. docs/archives.md describes the format
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,19 +23,19 @@ import pyarrow.compute as pc
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.declaration.view import FeatureView
-from feature_store_assets.errors import ArchiveUnusable
+from feature_store_assets.errors import ArchiveUnusable, WriteRefused
 from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import each_file
 from feature_store_assets.storage import location
+from feature_store_assets.storage.folder import UNFINISHED
 from feature_store_assets.storage.foreign import (
     UNSOUND,
     check_file,
-    check_path,
     check_paths,
     read_file,
 )
-from feature_store_assets.storage.sealed import read_sealed, seal
+from feature_store_assets.storage.sealed import read_sealed
 from feature_store_assets.transfer.registry_state import read_state
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "feature-store archive", 1
 MANIFEST, REGISTRY = "archive.json", "registry.json"
-# Where an unfinished export keeps how far it is.
-STATE = "export.json"
+# Where an unfinished export keeps what was asked, and which files are whole.
+_PLAN, _FINISHED = "export.json", "finished.jsonl"
 # How many files are read or written side by side: each is a whole partition in memory.
 THREADS = 2
 # How many rows are written, committed or published between two reports; a larger partition is
@@ -252,15 +254,13 @@ class Archive:
         """
         of = {file.path: group for group in self.manifest.groups for file in group.files}
         every = [file for group in self.manifest.groups for file in group.files]
-        problems = self._clashes()
-        if not problems:
-            found = each_file(
-                "Verifying the archive",
-                every,
-                lambda file: self._problem(of[file.path], file),
-                threads=THREADS,
-            )
-            problems = [each for each in (*found, self._changed(self.manifest.registry)) if each]
+        found = each_file(
+            "Verifying the archive",
+            every,
+            lambda file: self._problem(of[file.path], file),
+            threads=THREADS,
+        )
+        problems = [each for each in (*found, self._changed(self.manifest.registry)) if each]
         if problems:
             raise ArchiveUnusable(str(self.path), problems)
         _ = self.state
@@ -280,24 +280,12 @@ class Archive:
             return _sound(msgspec.convert(content, Manifest))
         except FileNotFoundError:
             why, hint = f"it has no {MANIFEST}", "Name the folder of an archive."
-            if (self.path / STATE).exists():
+            if (self.path / _PLAN).exists():
                 why, hint = "its export is unfinished", "Run that export again, it goes on."
             raise ArchiveUnusable(str(self.path), [why], hint) from None
         except UNSOUND as why:
             problem = f"{MANIFEST} is not sound: {why}"
             raise ArchiveUnusable(str(self.path), [problem]) from None
-
-    def _clashes(self) -> list[str]:
-        """Return what stands in the manifest twice."""
-        groups = self.manifest.groups
-        paths = [file.path for group in groups for file in group.files]
-        places = [
-            f"partition {file.partition} of {group.called}"
-            for group in groups
-            for file in group.files
-        ]
-        named = [*paths, *places, *(group.called for group in groups)]
-        return [f"{name} is named twice" for name, count in Counter(named).items() if count > 1]
 
     def _problem(self, group: ArchivedGroup, file: ArchivedFile) -> str:
         if told := self._changed(file):
@@ -342,14 +330,6 @@ def _sound(manifest: Manifest) -> Manifest:
     times = (manifest.exported_at, manifest.range.start, manifest.range.end)
     if any(each is not None and each.tzinfo is None for each in times):
         raise ValueError("a time in it has no time zone")
-    kept: list[ArchivedFile | Kept] = [
-        *(file for group in manifest.groups for file in group.files),
-        manifest.registry,
-    ]
-    for file in kept:
-        check_path(file.path, "the archive")
-        check_file(file.bytes, file.sha256, file.path)
-    check_paths({file.path for file in kept}, "the archive")  # what is there twice, `verify` tells
     if manifest.snapshot is not None:
         msgspec.convert(manifest.snapshot, _Held)
     for each in manifest.groups:
@@ -357,6 +337,16 @@ def _sound(manifest: Manifest) -> Manifest:
             raise ValueError(f"{each.called} is defined under another name")
         if each.files:
             _ = each.schema.arrow
+    named = [each.called for each in manifest.groups]
+    named += [f"partition {f.partition} of {g.called}" for g in manifest.groups for f in g.files]
+    for name, count in Counter(named).items():
+        if count > 1:
+            raise ValueError(f"{name} is named twice")
+    files: list[ArchivedFile | Kept] = [file for each in manifest.groups for file in each.files]
+    files.append(manifest.registry)
+    for file in files:
+        check_file(file.bytes, file.sha256, file.path)
+    check_paths((file.path for file in files), "the archive")
     for view in manifest.views:
         FeatureView.from_json(view)
     return manifest
@@ -375,9 +365,99 @@ def digested(table: pa.Table) -> dict[str, str]:
     return digest.columns()
 
 
-def chosen_state(
-    state: Mapping[str, Any], keep: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> dict[str, Any]:
-    """Return an exported state of a registry with only some rows, and none of its audit log."""
-    parts = {name: list(keep.get(name, ())) for name in state["parts"]}
-    return seal({**state, "parts": parts, "audit": []})
+# What an export that is not finished keeps in its folder
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What `export.json` says.
+
+    Attributes
+    ----------
+    groups
+        As the manifest will have them, still without their files.
+    """
+
+    format: str
+    version: int
+    what: What
+    range: Range
+    pin: str
+    groups: list[ArchivedGroup]
+    views: list[dict[str, Any]]
+    snapshot: dict[str, Any] | None
+
+
+class Target:
+    """The folder of an export.
+
+    Parameters
+    ----------
+    path
+        It need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = location(path)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the archive is written."""
+        return (self.path / MANIFEST).exists()
+
+    @property
+    def plan(self) -> Plan | None:
+        """What is being exported into it; None if nothing is."""
+        try:
+            return msgspec.json.decode(self.place.read(_PLAN), type=Plan)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def begin(self, plan: Plan) -> None:
+        """Say what is exported into it."""
+        self.place.write(_PLAN, msgspec.json.encode(plan))
+        self.place.sync()
+
+    def check_free(self) -> None:
+        """Refuse a folder that holds anything but what a killed export leaves."""
+        if self.path.is_file():
+            raise WriteRefused(f"'{self.path}' is a file: name a folder for the archive.")
+        names = self.place.names()
+        if _PLAN in names:
+            if self.plan is None:
+                raise WriteRefused(f"'{self.path / _PLAN}' cannot be read. Take another folder.")
+        elif MANIFEST in names:
+            raise WriteRefused(f"'{self.path}' holds an archive already. Take another folder.")
+        elif any(not each.startswith(f"{_PLAN}.") for each in names):
+            raise WriteRefused(f"'{self.path}' is not empty. Take another folder, or empty it.")
+
+    def note(self, files: Sequence[ArchivedFile]) -> None:
+        """Note files as finished, once they and their names are on the disk."""
+        self.place.sync()
+        with (self.path / _FINISHED).open("ab") as notes:
+            notes.writelines(msgspec.json.encode(file) + b"\n" for file in files)
+            notes.flush()
+            os.fsync(notes.fileno())
+
+    @property
+    def finished(self) -> dict[str, ArchivedFile]:
+        """The files that were on the disk before they were noted; a torn last line is none."""
+        place = self.path / _FINISHED
+        found = {}
+        for line in place.read_bytes().splitlines(keepends=True) if place.exists() else ():
+            if line.endswith(b"\n"):
+                file = msgspec.json.decode(line, type=ArchivedFile)
+                found[file.path] = file
+        return found
+
+    def clear(self) -> None:
+        """Remove what an export wrote of which nothing can be used."""
+        shutil.rmtree(self.path / "data", ignore_errors=True)
+        self.place.delete([_FINISHED, REGISTRY])
+
+    def close(self) -> None:
+        """Leave nothing but the archive."""
+        for part in self.path.rglob(f"*{UNFINISHED}"):  # of a run that was killed
+            part.unlink()
+        self.place.delete([_FINISHED, _PLAN])
+        self.place.sync()

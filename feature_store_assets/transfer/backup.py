@@ -29,7 +29,7 @@ by the restore, see there.
 back by the next backup: a lease of the registry tells leftovers from a backup under way.
 
 *Nothing good is pushed out.* A store that lost its registry or a table since the last backup is
-refused before anything is written, see `known`; `target` says what is removed.
+refused before anything is written, see `known`; `backups` says what is removed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from feature_store_assets.errors import DataError, StorageUnusable, WriteConflict, WriteRefused
-from feature_store_assets.progress import each_file
+from feature_store_assets.progress import Told, each_file
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
 from feature_store_assets.registry.leases import Leases
@@ -63,7 +63,14 @@ from feature_store_assets.transfer.backups import (
     Manifest,
     OnlineCopy,
     StoredFile,
+    check_owner,
+    clear,
+    damaged,
+    forget,
     manifests,
+    mark,
+    mark_owner,
+    note,
     stored_sizes,
     write_manifest,
 )
@@ -84,20 +91,9 @@ from feature_store_assets.transfer.known import (
     check_tables,
     known_to,
 )
-from feature_store_assets.transfer.target import (
-    check_owner,
-    clear,
-    damaged,
-    forget,
-    mark,
-    mark_owner,
-    note,
-)
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
-
-    Told = Callable[[str], object]
 
 # Snapshots cannot be named so: their names hold no colon.
 _PIN = "backup:"

@@ -60,6 +60,7 @@ def versions(root: Path, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def place_of(folder: str) -> tuple[str, int]:
+    """Return the group, and its version, whose rows lie in a folder of `offline/`."""
     _, group, version = folder.split("/")
     return group, int(version.removeprefix("v"))
 

@@ -29,7 +29,7 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, VersionExpired, WriteConflict, WriteRefused
 from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
-from feature_store_assets.progress import progress
+from feature_store_assets.progress import Told, progress
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import pins
 from feature_store_assets.registry.leases import Leases
@@ -49,13 +49,13 @@ from feature_store_assets.transfer.archive import (
     ArchivedGroup,
     Kept,
     Manifest,
+    Plan,
     Range,
+    Target,
     What,
-    chosen_state,
     digested,
 )
 from feature_store_assets.transfer.registry_state import export_state
-from feature_store_assets.transfer.unfinished import Plan, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +64,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.applied import Applied
     from feature_store_assets.registry.database import Database
     from feature_store_assets.snapshots import Snapshots
-
-    Told = Callable[[str], object]
 
 # Snapshots cannot be named so: their names hold no colon.
 _PIN = "export:"
@@ -379,9 +377,10 @@ class Exporting:
         places = {(row["kind"], row["name"], row["version"]) for row in declarations}
 
         def known(row: dict[str, Any]) -> bool:
-            owner = row["name"].partition(".")[0] if row["kind"] == "feature" else row["name"]
-            kind = "group" if row["kind"] == "feature" else row["kind"]
-            return (kind, owner, row["version"]) in places
+            kind, name = row["kind"], row["name"]
+            if kind == "feature":
+                kind, name = "group", name.partition(".")[0]
+            return (kind, name, row["version"]) in places
 
         held = {(*each.place, file.partition): file.rows for each in groups for file in each.files}
         keep = {
@@ -395,7 +394,8 @@ class Exporting:
                 == row["rows"]
             ],
         }
-        write_sealed(target.place, REGISTRY, chosen_state(state, keep))
+        parts = {name: keep.get(name, []) for name in rows}
+        write_sealed(target.place, REGISTRY, {**state, "parts": parts, "audit": []})
         size = target.place.size(REGISTRY) or 0
         return Kept(REGISTRY, size, target.place.digest(REGISTRY))
 

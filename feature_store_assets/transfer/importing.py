@@ -30,7 +30,7 @@ from feature_store_assets.errors import (
     suggestion,
 )
 from feature_store_assets.offline.reading import portions
-from feature_store_assets.progress import progress
+from feature_store_assets.progress import Told, progress
 from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry.changes import breaking
 from feature_store_assets.registry.functions import trust, untrusted
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.statistics import Statistics
     from feature_store_assets.snapshots import Snapshots
     from feature_store_assets.snapshots.manifest import Describe
-
-    Told = Callable[[str], object]
 
 OnConflict = Literal["refuse", "keep", "replace"]
 # The commits of an import carry the archive's digest under this name.

@@ -30,7 +30,7 @@ from feature_store_assets.errors import (
     RestoreRefused,
     StorageUnusable,
 )
-from feature_store_assets.progress import each_file
+from feature_store_assets.progress import Told, each_file
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
 from feature_store_assets.storage import Location, location
@@ -39,11 +39,10 @@ from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.transfer.backups import (
     Manifest,
     StoredFile,
-    Told,
     manifest_of,
     misfits,
 )
-from feature_store_assets.transfer.contents import check_inside
+from feature_store_assets.transfer.contents import check_inside, place_of
 from feature_store_assets.transfer.dump import check_free, clear, load
 
 # Publishes what groups committed and did not publish, in the store of these settings; returns how
@@ -270,7 +269,7 @@ class _Restore:
             if version >= _LONG_LOG:
                 DeltaTable(str(self.hidden / folder)).create_checkpoint()
         applied = Applied(database)
-        places = [_group(each) for each in manifest.tables if each.startswith("offline/")]
+        places = [place_of(each) for each in manifest.tables if each.startswith("offline/")]
         found = {place: applied.find(*place) for place in places}
         tables = [place for place, group in found.items() if group is not None and group.online]
         published, rebuild = 0, list(dict.fromkeys(name for name, _ in tables))
@@ -338,8 +337,3 @@ def _alone(hidden: Path) -> Iterator[tuple[str, bool]]:
         yield token, killed
     finally:
         os.close(folder)
-
-
-def _group(folder: str) -> tuple[str, int]:
-    _, group, version = folder.split("/")
-    return group, int(version.removeprefix("v"))

@@ -26,9 +26,14 @@ from feature_store_assets.registry.leases import Leases
 from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.backup import Backup, _Run, _scratch
-from feature_store_assets.transfer.backups import list_backups, manifests
+from feature_store_assets.transfer.backups import (
+    list_backups,
+    manifests,
+    mark_owner,
+    note,
+    verify_backup,
+)
 from feature_store_assets.transfer.known import known_to
-from feature_store_assets.transfer.target import mark_owner, note, verify_backup
 from feature_store_assets_tests.servers import postgres_server, redis_server
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import (
