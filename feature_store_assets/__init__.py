@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from feature_store_assets.client import FeatureStoreClient as FeatureStoreClient
     from feature_store_assets.config import FeatureStoreConfig as FeatureStoreConfig
     from feature_store_assets.declaration.drift import Drift as Drift
-    from feature_store_assets.declaration.expect import Expectation as Expectation
-    from feature_store_assets.declaration.expect import expect as expect
-    from feature_store_assets.declaration.feature import Entity as Entity
-    from feature_store_assets.declaration.feature import Feature as Feature
-    from feature_store_assets.declaration.group import FeatureGroup as FeatureGroup
-    from feature_store_assets.declaration.group import Window as Window
-    from feature_store_assets.declaration.group import feature_group as feature_group
+    from feature_store_assets.declaration.expect import Expectation as Expectation, expect as expect
+    from feature_store_assets.declaration.feature import Entity as Entity, Feature as Feature
+    from feature_store_assets.declaration.group import (
+        FeatureGroup as FeatureGroup,
+        Window as Window,
+        feature_group as feature_group,
+    )
     from feature_store_assets.declaration.request import RequestFeature as RequestFeature
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors.base import FeatureStoreError as FeatureStoreError

@@ -8,8 +8,7 @@ from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.declaration.request import RequestFeature
 from feature_store_assets.orchestration.location import build_definitions
 from feature_store_assets_tests import functions
-from feature_store_assets_tests.orchestration.shop import DAYS, Orders
-from feature_store_assets_tests.orchestration.shop import orders as shop_orders
+from feature_store_assets_tests.orchestration.shop import DAYS, Orders, orders as shop_orders
 
 customer = Entity("customer", {"customer_id": "string"})
 

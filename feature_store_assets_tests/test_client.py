@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from feature_store_assets import FeatureStoreClient
 from feature_store_assets.declaration.feature import Entity, Feature

@@ -1,6 +1,7 @@
 """The house: every module imports from floors below its own, by its name, and in no circle."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -105,6 +106,21 @@ def test_none_of_our_modules_is_imported_by_a_string() -> None:
         and name != "feature_store_assets"  # resolves its names on first use
     ]
     assert hidden == []
+
+
+def test_nothing_reaches_through_the_parts_of_a_store() -> None:
+    """Rooms above it call its verbs, or a part's: `store.audit.verify`, and no deeper."""
+    deep = re.compile(r"\bstore\.(?!config\.)\w+\.\w+\.\w+|\bstore\.parts\b")
+    above = ("cli", "examples", "orchestration", "server", "definitions")
+    found = [
+        f"{name}: {each}"
+        for name, path in MODULES.items()
+        if name.split(".")[1:2] and name.split(".")[1] in above
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        for each in deep.findall(ast.unparse(node))
+    ]
+    assert found == []
 
 
 def test_no_import_goes_round_in_a_circle_not_even_for_types_alone() -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from feature_store_assets.declaration.feature import Entity
 from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO

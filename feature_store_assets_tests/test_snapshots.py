@@ -290,7 +290,7 @@ def test_what_retention_removes_meanwhile_is_not_pinned(spending: FeatureStore) 
         seen.append(table.version())
         if len(seen) == 1:  # retention is faster
             correct(spending, 2)
-            spending.removals.raise_floor("a", 1, table.version())
+            spending.parts.removals.raise_floor("a", 1, table.version())
         return {}
 
     spending.snapshots.create(About("s"), [(group, table)], describe)

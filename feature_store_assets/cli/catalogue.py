@@ -45,7 +45,7 @@ def _listed(store: "fs.FeatureStore", kind: str) -> tuple[list[str], list[list[A
         return ["snapshot", "group", "version", "table_version", "created"], [
             [pin.snapshot, pin.feature_group, pin.group_version, pin.table_version,
              pin.created_at.isoformat()]
-            for pin in store.snapshots.pins.all()
+            for pin in store.pins()
             if pin.of_snapshot  # those of training sets
         ]  # fmt: skip
     if kind == "training-sets":

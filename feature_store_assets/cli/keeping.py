@@ -52,7 +52,7 @@ def create(
     """Pin groups at their newest versions; nothing is copied."""
     with fs.FeatureStore.from_env() as store:
         store.create_snapshot(list(features), name, description=description, tags=tags)
-        held = store.snapshots.table.manifest(name)["groups"]
+        held = store.snapshot_manifest(name)["groups"]
     rows = sum(each["rows"] for each in held)
     groups = [each["group"] for each in held]
     answer = {"name": name, "groups": groups, "rows": rows}
@@ -64,7 +64,7 @@ def create(
 def list_(*, as_json: bool) -> None:
     """Show the snapshots, the oldest first."""
     with fs.FeatureStore.from_env() as store:
-        pins = store.snapshots.pins.all()
+        pins = store.pins()
         rows = [
             [
                 each.name,
@@ -93,7 +93,7 @@ def _words(value: Any) -> Any:
 def show(name: str) -> None:
     """Show the manifest as JSON: definitions, statistics, files."""
     with fs.FeatureStore.from_env() as store:
-        print_json(store.snapshots.table.manifest(name))
+        print_json(store.snapshot_manifest(name))
 
 
 @snapshot.command(epilog=examples("feature-store snapshot verify churn-2024-06"))

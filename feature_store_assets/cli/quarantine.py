@@ -37,7 +37,7 @@ def list_(group: str | None, *, as_json: bool) -> None:
     with fs.FeatureStore.from_env() as store:
         if group is not None:
             store.applied.group(group)
-        entries = store.review.quarantine.entries(group)
+        entries = store.quarantined(group)
     print_rows(
         ["group", "partition", "rejected", "rows", "run", "reasons"],
         [
@@ -69,7 +69,7 @@ def show(group: str, partition: str, limit: int, *, as_json: bool) -> None:
     """
     with fs.FeatureStore.from_env() as store:
         declared = store.applied.group(group)
-        entry = store.review.quarantine.newest(group, partition, version=declared.version)
+        entry = store.rejected(declared, partition)
         rows = store.review.shown(declared, entry, limit)
     if as_json:
         print_json({"reasons": list(entry.reasons), "rows": rows.to_dicts()})

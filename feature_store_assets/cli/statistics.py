@@ -50,9 +50,7 @@ def stats(
     with fs.FeatureStore.from_env() as store:
         declared = store.applied.group(group)
         names = [declared.feature(name).name for name in features] or declared.feature_names
-        found = store.review.statistics.of(
-            group, declared.version, features=names, first=first, last=last
-        )
+        found = store.profiles(declared, names, first=first, last=last)
     if not found:
         raise DataError(
             f"There are no statistics of '{group}' here. They are kept as partitions are "

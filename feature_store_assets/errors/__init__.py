@@ -60,211 +60,83 @@ Personal values and secrets never enter a message.
 
 from feature_store_assets.errors.base import (
     ConfigError as ConfigError,
-)
-from feature_store_assets.errors.base import (
     FeatureStoreError as FeatureStoreError,
-)
-from feature_store_assets.errors.base import (
     suggestion as suggestion,
 )
 from feature_store_assets.errors.names import (
     AmbiguousFeature as AmbiguousFeature,
-)
-from feature_store_assets.errors.names import (
     BackupNotFound as BackupNotFound,
-)
-from feature_store_assets.errors.names import (
     DeclarationError as DeclarationError,
-)
-from feature_store_assets.errors.names import (
     DependencyCycle as DependencyCycle,
-)
-from feature_store_assets.errors.names import (
     EntityNotFound as EntityNotFound,
-)
-from feature_store_assets.errors.names import (
     FeatureNotFound as FeatureNotFound,
-)
-from feature_store_assets.errors.names import (
     GroupNotFound as GroupNotFound,
-)
-from feature_store_assets.errors.names import (
     HoldNotFound as HoldNotFound,
-)
-from feature_store_assets.errors.names import (
     LineageNotFound as LineageNotFound,
-)
-from feature_store_assets.errors.names import (
     ModelNotFound as ModelNotFound,
-)
-from feature_store_assets.errors.names import (
     NotFound as NotFound,
-)
-from feature_store_assets.errors.names import (
     NotQuarantined as NotQuarantined,
-)
-from feature_store_assets.errors.names import (
     OutsideRetention as OutsideRetention,
-)
-from feature_store_assets.errors.names import (
     OutsideRetentionWarning as OutsideRetentionWarning,
-)
-from feature_store_assets.errors.names import (
     SnapshotNotFound as SnapshotNotFound,
-)
-from feature_store_assets.errors.names import (
     TokenNotFound as TokenNotFound,
-)
-from feature_store_assets.errors.names import (
     TrainingSetNotFound as TrainingSetNotFound,
-)
-from feature_store_assets.errors.names import (
     UnknownExpectation as UnknownExpectation,
-)
-from feature_store_assets.errors.names import (
     VersionExpired as VersionExpired,
-)
-from feature_store_assets.errors.names import (
     ViewNotFound as ViewNotFound,
 )
 from feature_store_assets.errors.rows import (
     AnswerTooLarge as AnswerTooLarge,
-)
-from feature_store_assets.errors.rows import (
     ChangedFacts as ChangedFacts,
-)
-from feature_store_assets.errors.rows import (
     DataError as DataError,
-)
-from feature_store_assets.errors.rows import (
     DuplicateRows as DuplicateRows,
-)
-from feature_store_assets.errors.rows import (
     NaiveTimestamps as NaiveTimestamps,
-)
-from feature_store_assets.errors.rows import (
     NullKeys as NullKeys,
-)
-from feature_store_assets.errors.rows import (
     OutOfBounds as OutOfBounds,
-)
-from feature_store_assets.errors.rows import (
     OutsideCalendar as OutsideCalendar,
-)
-from feature_store_assets.errors.rows import (
     OutsideWindow as OutsideWindow,
-)
-from feature_store_assets.errors.rows import (
     SchemaMismatch as SchemaMismatch,
-)
-from feature_store_assets.errors.rows import (
     SpineError as SpineError,
 )
 from feature_store_assets.errors.stores import (
     DagsterUnavailable as DagsterUnavailable,
-)
-from feature_store_assets.errors.stores import (
     ExtraMissing as ExtraMissing,
-)
-from feature_store_assets.errors.stores import (
     LocationUnusable as LocationUnusable,
-)
-from feature_store_assets.errors.stores import (
     OnlineStoreUnavailable as OnlineStoreUnavailable,
-)
-from feature_store_assets.errors.stores import (
     RegistryUnusable as RegistryUnusable,
-)
-from feature_store_assets.errors.stores import (
     StorageUnusable as StorageUnusable,
-)
-from feature_store_assets.errors.stores import (
     StoreUnavailable as StoreUnavailable,
 )
 from feature_store_assets.errors.trust import (
     ArchiveUnusable as ArchiveUnusable,
-)
-from feature_store_assets.errors.trust import (
     AuditBroken as AuditBroken,
-)
-from feature_store_assets.errors.trust import (
     BackupUnusable as BackupUnusable,
-)
-from feature_store_assets.errors.trust import (
     FeatureDeprecated as FeatureDeprecated,
-)
-from feature_store_assets.errors.trust import (
     FunctionFailed as FunctionFailed,
-)
-from feature_store_assets.errors.trust import (
     FunctionNotTrusted as FunctionNotTrusted,
-)
-from feature_store_assets.errors.trust import (
     NotReproduced as NotReproduced,
-)
-from feature_store_assets.errors.trust import (
     NotServed as NotServed,
-)
-from feature_store_assets.errors.trust import (
     SnapshotDamaged as SnapshotDamaged,
-)
-from feature_store_assets.errors.trust import (
     TrainingSetChanged as TrainingSetChanged,
 )
 from feature_store_assets.errors.writes import (
     ArchiveConflict as ArchiveConflict,
-)
-from feature_store_assets.errors.writes import (
     BackupRefused as BackupRefused,
-)
-from feature_store_assets.errors.writes import (
     BreakingChange as BreakingChange,
-)
-from feature_store_assets.errors.writes import (
     CodeNotTrusted as CodeNotTrusted,
-)
-from feature_store_assets.errors.writes import (
     DeclarationChanged as DeclarationChanged,
-)
-from feature_store_assets.errors.writes import (
     FeatureNeeded as FeatureNeeded,
-)
-from feature_store_assets.errors.writes import (
     GroupHeld as GroupHeld,
-)
-from feature_store_assets.errors.writes import (
     ImportConflict as ImportConflict,
-)
-from feature_store_assets.errors.writes import (
     LeaseHeld as LeaseHeld,
-)
-from feature_store_assets.errors.writes import (
     LeaseLost as LeaseLost,
-)
-from feature_store_assets.errors.writes import (
     NameTaken as NameTaken,
-)
-from feature_store_assets.errors.writes import (
     PartitionsRejected as PartitionsRejected,
-)
-from feature_store_assets.errors.writes import (
     RestoreRefused as RestoreRefused,
-)
-from feature_store_assets.errors.writes import (
     SnapshotNeeded as SnapshotNeeded,
-)
-from feature_store_assets.errors.writes import (
     StageRefused as StageRefused,
-)
-from feature_store_assets.errors.writes import (
     StillRejected as StillRejected,
-)
-from feature_store_assets.errors.writes import (
     WriteConflict as WriteConflict,
-)
-from feature_store_assets.errors.writes import (
     WriteRefused as WriteRefused,
-)
-from feature_store_assets.errors.writes import (
     WrittenByDagster as WrittenByDagster,
 )

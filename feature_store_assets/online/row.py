@@ -32,9 +32,13 @@ from uuid import UUID
 
 import msgspec
 
-from feature_store_assets.declaration.instants import day, days, utc
-from feature_store_assets.declaration.instants import instant as instant  # noqa: PLC0414  # its times
-from feature_store_assets.declaration.instants import micros as micros  # noqa: PLC0414
+from feature_store_assets.declaration.instants import (
+    day,
+    days,
+    instant as instant,  # noqa: PLC0414  # its times
+    micros as micros,  # noqa: PLC0414
+    utc,
+)
 from feature_store_assets.errors import DataError
 
 if TYPE_CHECKING:

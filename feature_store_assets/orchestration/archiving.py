@@ -107,7 +107,7 @@ def import_job(open_store: OpenStore) -> dg.JobDefinition:
                 )
                 for event in _imported(store, each, done.digest):
                     context.log_event(event)
-            manifest = store.snapshots.table.manifest(done.snapshot) if done.snapshot else None
+            manifest = store.snapshot_manifest(done.snapshot) if done.snapshot else None
         for made in () if manifest is None else snapshot_events(context.instance, manifest):
             context.log_event(made)
 

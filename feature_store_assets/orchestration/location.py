@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import dagster as dg
@@ -28,6 +29,7 @@ from feature_store_assets.orchestration.validating import (
     validate_job,
     validate_schedule,
 )
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.store import FeatureStore
 
 
@@ -58,13 +60,21 @@ def build_definitions(
     """
 
     def open_store() -> FeatureStore:
-        return FeatureStore(config or FeatureStoreConfig())
+        return FeatureStore(config or FeatureStoreConfig(), actor=_actor())
 
     with warnings.catch_warnings():
         # Used on purpose: single-run backfills, and checks by partition.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return _built(groups, views, assets, config or FeatureStoreConfig(), open_store)
+
+
+def _actor() -> Actor:
+    """Return who has a run of Dagster do what: the run's tag `user` says so, if it has one."""
+    name = Actor.of_process().name
+    with suppress(dg.DagsterInvariantViolationError):  # in a sensor, or between two steps
+        name = dg.OpExecutionContext.get().run.tags.get("user", name)
+    return Actor(name, source="dagster")
 
 
 def _built(

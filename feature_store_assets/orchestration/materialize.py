@@ -72,12 +72,4 @@ def materialize(
     typed = table.schema if table.exists else schema.with_key_types(data.schema)
     written = datetime.now(UTC)
     rows, before = slots.assign(conform(data, typed, written=written))
-    done = store.review.gate.admit(
-        group,
-        table,
-        rows,
-        slots.keys,
-        run_id=run_id,
-        guard=lambda: store.applied.check_unchanged(started),
-    )
-    return done, before
+    return store.write_partitions(started, rows, slots.keys, run_id=run_id), before

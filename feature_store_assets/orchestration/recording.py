@@ -52,7 +52,7 @@ def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
     """Return an asset for the snapshots of each group, and one for each training set."""
     held: dict[str, list[str]] = {}
     specs: dict[str, dg.AssetSpec] = {}
-    for pin in store.snapshots.pins.all():
+    for pin in store.pins():
         group = pin.feature_group
         if pin.training_set is not None:
             held.setdefault(pin.training_set, []).append(group)

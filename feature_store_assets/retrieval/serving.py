@@ -58,6 +58,7 @@ _QUERIES = 2_048
 class _Prepared(NamedTuple):
     query: Query
     asked: Asked
+    consumer: str
     at: float
     due: float
 
@@ -83,7 +84,7 @@ class Serving:
         self._usage = usage
         self._applied = applied
         self._stages = stages
-        self._prepared: dict[Any, _Prepared] = {}
+        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
         self._renewing: dict[Any, asyncio.Task[Query]] = {}
 
     @cached_property
@@ -125,13 +126,14 @@ class Serving:
     def count(self) -> None:
         """Hand over how often features were read since."""
         for each in list(self._prepared.values()):
-            self._counted(each.query)
+            self._counted(each)
 
-    def _counted(self, query: Query) -> None:
+    def _counted(self, prepared: _Prepared) -> None:
+        query = prepared.query
         asks, query.asks = query.asks, 0
         entities, query.entities = query.entities, 0
         named = [(part.space.group, list(part.features)) for part in query.parts]
-        self._usage.add(named, self.path, asks, entities)
+        self._usage.add(named, self.path, asks, entities, prepared.consumer)
 
     async def aclose(self) -> None:
         self.count()
@@ -150,17 +152,23 @@ class Serving:
         self.count()
         self._prepared.clear()
 
-    def query(self, what: Any, features: Sequence[str] | None) -> Query:
-        """Return the read of these features, prepared of late."""
-        key = _key(what, features)
+    def query(self, what: Any, features: Sequence[str] | None, consumer: str) -> Query:
+        """Return the read of these features, prepared of late.
+
+        Parameters
+        ----------
+        consumer
+            Who reads; reads are counted for each.
+        """
+        key = _key(what, features, consumer)
         found = self._prepared.get(key)
         if found is not None and time.monotonic() < found.due:
             return found.query
         return self._renew(key, what, features, found)
 
-    async def query_async(self, what: Any, features: Sequence[str] | None) -> Query:
+    async def query_async(self, what: Any, features: Sequence[str] | None, consumer: str) -> Query:
         """The same without blocking the event loop: an older one serves while it is renewed."""
-        key = _key(what, features)
+        key = _key(what, features, consumer)
         found, now = self._prepared.get(key), time.monotonic()
         if found is not None and now < found.due:
             return found.query
@@ -184,7 +192,7 @@ class Serving:
         return max(_LONGEST, self._config.serve_stale_seconds)
 
     def _renew(
-        self, key: Any, what: Any, features: Sequence[str] | None, old: _Prepared | None
+        self, key: tuple[Any, ...], what: Any, features: Sequence[str] | None, old: _Prepared | None
     ) -> Query:
         now = time.monotonic()
         try:
@@ -194,7 +202,8 @@ class Serving:
                 raise
             asked, notices = old.asked, old.query.notices
         try:
-            prepared = _Prepared(self._prepare(asked, notices), asked, now, now + _FRESH)
+            query = self._prepare(asked, notices)
+            prepared = _Prepared(query, asked, key[-1], now, now + _FRESH)
         except OnlineStoreUnavailable:
             cache = self.rows
             if old is None or not isinstance(cache, RowCache) or now > old.at + self._longest:
@@ -204,7 +213,7 @@ class Serving:
         if len(self._prepared) > _QUERIES:  # somebody asks for ever other features
             self.forget()
         if old is not None:
-            self._counted(old.query)
+            self._counted(old)
         self._prepared[key] = prepared
         return prepared.query
 
@@ -375,8 +384,9 @@ class Serving:
         return in_each(self.store, group, lambda space: self.store.expire(space.prefix, oldest))
 
 
-def _key(what: Any, features: Sequence[str] | None) -> Any:
+def _key(what: Any, features: Sequence[str] | None, consumer: str) -> tuple[Any, ...]:
     return (
         tuple(what) if isinstance(what, list) else what,
         None if features is None else tuple(features),
+        consumer,
     )

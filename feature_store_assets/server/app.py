@@ -126,7 +126,7 @@ def _guarded(guard: Guard) -> Callable[..., Awaitable[None]]:
         _bearer: Annotated[Any, Depends(bearer)],
         _key: Annotated[Any, Depends(key)],
     ) -> None:
-        admit(guard, request.scope["headers"])
+        request.state.actor = admit(guard, request.scope["headers"])
 
     return guarded
 

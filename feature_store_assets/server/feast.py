@@ -88,15 +88,15 @@ class FeastFeatures:
         self._store = store
         self._online = online
 
-    async def answer(self, body: bytes) -> bytes:
+    async def answer(self, body: bytes, consumer: str) -> bytes:
         """The answer to a request, both JSON."""
         try:
-            return _encode(await self._answer(decoded(_decode, body)))
+            return _encode(await self._answer(decoded(_decode, body), consumer))
         except (FeatureStoreError, Problem) as error:
             raise _as_feast(error) from error
 
-    async def _answer(self, asked: FeastRequest) -> FeastAnswer:
-        queries = await self._queries(asked)
+    async def _answer(self, asked: FeastRequest, consumer: str) -> FeastAnswer:
+        queries = await self._queries(asked, consumer)
         columns = _columns(asked, queries)
         count = _length(asked.entities)
         found = dict(
@@ -129,12 +129,12 @@ class FeastFeatures:
             metadata["feature_view_metadata"] = [{"name": name} for name in views]
         return FeastAnswer([*known, *vectors], metadata)
 
-    async def _queries(self, asked: FeastRequest) -> dict[str, Query]:
+    async def _queries(self, asked: FeastRequest, consumer: str) -> dict[str, Query]:
         """One prepared read per feature view (or service)."""
         serving = self._store.serving
         if asked.feature_service is not None:
             name = asked.feature_service
-            return {name: await serving.query_async(name, None)}
+            return {name: await serving.query_async(name, None, consumer)}
         wanted: dict[str, list[str]] = {}
         for feature in asked.features or ():
             view, colon, name = feature.partition(":")
@@ -145,7 +145,9 @@ class FeastFeatures:
                 wanted[view].append(name)
         if not wanted:
             raise Problem(422, 'Name "features" as "view:feature", or a "feature_service".')
-        return {view: await serving.query_async(view, names) for view, names in wanted.items()}
+        return {
+            view: await serving.query_async(view, names, consumer) for view, names in wanted.items()
+        }
 
 
 def _columns(asked: FeastRequest, queries: Mapping[str, Query]) -> list[_Column]:

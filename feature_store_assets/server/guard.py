@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from feature_store_assets.errors import ConfigError, RegistryUnusable
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.tokens import hashed
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Guard:
         Digests of the settings, by name.
     recorded
         Reads the registry's.
+    anyone
+        Who acts while everyone may come in.
     refresh
         How many seconds the registry's answer is good for.
     """
@@ -38,8 +41,10 @@ class Guard:
         given: Mapping[str, str],
         recorded: Callable[[], Mapping[str, str]],
         *,
+        anyone: Actor | None = None,
         refresh: float = 10.0,
     ) -> None:
+        self.anyone = anyone or Actor.of_process()
         self._given = tuple(given.items())
         self._recorded = recorded
         self._period = refresh
@@ -62,7 +67,7 @@ class Guard:
                 f"Setting 'api_tokens' gives {len(pairs)} tokens only {len(given)} names "
                 f"({', '.join(sorted(given))}): name each differently."
             )
-        return cls(given, store.tokens.digests)
+        return cls(given, store.tokens.digests, anyone=store.actor)
 
     @property
     def open(self) -> bool:
@@ -80,8 +85,8 @@ class Guard:
 
     def admit(
         self, authorization: str | None, api_key: str | None, *, browser: bool = False
-    ) -> str | None:
-        """Return the name of whoever presents a valid token, None if nobody does.
+    ) -> Actor | None:
+        """Return whoever presents a valid token, None if nobody does.
 
         Parameters
         ----------
@@ -94,7 +99,7 @@ class Guard:
             that knows one sends it along with what other sites ask here.
         """
         scheme, _, given = (authorization or "").partition(" ")
-        scheme, name = scheme.lower(), None
+        scheme, found = scheme.lower(), None
         shown = given.strip() if scheme == "bearer" else None
         if browser and scheme == "basic":
             shown = _password(given.strip())
@@ -105,8 +110,8 @@ class Guard:
             for owner, known in self._known:
                 # To the end in every case: how long it takes tells nothing of who is known.
                 if hmac.compare_digest(digest, known):
-                    name = owner
-        return name
+                    found = Actor(owner, source="token")
+        return found
 
     def refresh(self) -> None:
         """Ask the registry again if that is due; while it cannot be read, nothing changes."""

@@ -18,10 +18,12 @@ from feature_store_assets.server.problems import Problem, problem
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from feature_store_assets.registry.actor import Actor
     from feature_store_assets.server.guard import Guard
     from feature_store_assets.server.metrics import Observer
 
-Answer = Callable[[bytes], Awaitable[bytes]]
+# Of a body, and the name of whoever asks.
+Answer = Callable[[bytes, str], Awaitable[bytes]]
 
 _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
@@ -71,7 +73,8 @@ class LeanRoutes:
         start = time.perf_counter()
         route, status, headers = scope["path"], 200, [_JSON]
         try:
-            body = await answer(await self._asked(scope, receive))
+            who, asked = await self._asked(scope, receive)
+            body = await answer(asked, who)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - no client sees a stack trace
@@ -103,12 +106,12 @@ class LeanRoutes:
             if status:
                 self._observer.answered(route_of(scope), status, time.perf_counter() - start)
 
-    async def _asked(self, scope: Scope, receive: Receive) -> bytes:
-        """The body of a request that may be answered."""
+    async def _asked(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
+        """Who asks, and the body of the request, which may be answered."""
         if scope["method"] != "POST":
             raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "Ask by POST.")
-        admit(self._guard, scope["headers"])
-        return await read_body(scope, receive, self._largest)
+        who = admit(self._guard, scope["headers"])
+        return who.name, await read_body(scope, receive, self._largest)
 
     def _failed(self, route: str, error: Exception) -> Problem:
         told = problem(error)
@@ -144,8 +147,8 @@ class Gone(Exception):
     """The client went away before its request was whole."""
 
 
-def admit(guard: Guard, headers: list[tuple[bytes, bytes]]) -> None:
-    """Refuse whoever presents no valid token.
+def admit(guard: Guard, headers: list[tuple[bytes, bytes]]) -> Actor:
+    """Return who asks; refuse whoever presents no valid token.
 
     Raises
     ------
@@ -153,19 +156,21 @@ def admit(guard: Guard, headers: list[tuple[bytes, bytes]]) -> None:
         401.
     """
     if guard.open:
-        return
+        return guard.anyone
     authorization = api_key = None
     for name, value in headers:
         if name == b"authorization":
             authorization = value.decode("latin-1")
         elif name == b"x-api-key":
             api_key = value.decode("latin-1")
-    if guard.admit(authorization, api_key) is None:
+    actor = guard.admit(authorization, api_key)
+    if actor is None:
         raise Problem(
             401,
             "Present a token: the header 'Authorization: Bearer <token>', or 'X-API-Key: <token>'. "
             "`feature-store token create NAME` makes one.",
         )
+    return actor
 
 
 async def read_body(scope: Scope, receive: Receive, largest: int) -> bytes:

@@ -114,11 +114,11 @@ class OnlineFeatures:
         self._most = store.config.max_request_entities
         self._headings: dict[int, tuple[Query, msgspec.Raw, msgspec.Raw]] = {}
 
-    async def answer(self, body: bytes) -> bytes:
-        """The answer to a request, both JSON."""
+    async def answer(self, body: bytes, consumer: str) -> bytes:
+        """The answer to a consumer's request, both JSON."""
         asked: OnlineRequest = decoded(_decode, body)
         what, features = _subject(asked)
-        query = await self._store.serving.query_async(what, features)
+        query = await self._store.serving.query_async(what, features, consumer)
         found = await self.find(query, asked.entities, asked.at)
         names, types = self._heading(query)
         times = found.times

@@ -83,9 +83,10 @@ def pushing(store: FeatureStore) -> APIRouter:
     router = APIRouter(tags=["push"], route_class=_Route)
 
     @router.post("/v1/push", summary="Write rows to a pushed group, offline and online")
-    def push(asked: PushRequest) -> PushAnswer:
+    def push(asked: PushRequest, request: Request) -> PushAnswer:
         rows, new = _typed(store, asked), asked.new_features
-        result = store.write_features(rows, asked.group, asked.mode, new_features=new)
+        acting = store.acting_as(request.state.actor)
+        result = acting.write_features(rows, asked.group, asked.mode, new_features=new)
         if store.config.enable_monitoring:
             metrics.PUSHED.labels(result.feature_group).inc(result.rows_written)
         return PushAnswer(**asdict(result))

@@ -82,7 +82,7 @@ def feature_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any
     group = _group(owner, names)
     feature = group.feature(own)
     card = store.card(name)
-    kept = store.review.statistics.of(owner, group.version, features=[own])
+    kept = store.profiles(group, [own])
     history = {key: _shown(feature, each[own]) for key, each in kept.items()}
     newest = list(history)[-1] if history else None
     return {

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store_assets.store.declaring import Declaring
-from feature_store_assets.store.keeping import Keeping
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from feature_store_assets.transfer.importing import Imported, OnConflict
 
 
-class Archiving(Declaring, Keeping):
+class Archiving(Facade):
     """Brings rows out of the store, and into it."""
 
     def export_archive(
@@ -52,7 +51,7 @@ class Archiving(Declaring, Keeping):
         """
         from feature_store_assets.transfer.exporting import Exporting
 
-        exporting = Exporting(self._database, self.applied, self.snapshots, self.table)
+        exporting = Exporting(self.parts.database, self.applied, self.snapshots, self.table)
         return exporting.export(
             Path(target), features, snapshot=snapshot, start=start_time, end=end_time, told=told
         )
@@ -94,15 +93,15 @@ class Archiving(Declaring, Keeping):
         from feature_store_assets.transfer.importing import Importing
 
         importing = Importing(
-            self._database,
+            self.parts.database,
             self.applied,
             self.holds,
             self.snapshots,
             self.review.statistics,
             self.audit,
             self.table,
-            self._prepare_table,
-            self.publish,
+            self.parts.prepare_table,
+            self.parts.publish,
             self.serving.reach,
             self.review.summary,
             self.serving.forget,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import FeatureStoreError
-from feature_store_assets.store.keeping import Keeping
+from feature_store_assets.store.facade import Facade
 from feature_store_assets.transfer.backup import BackedUp, Backup
 from feature_store_assets.transfer.backups import Listed, list_backups, verify_backup
 from feature_store_assets.transfer.restore import Restored, restore
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Backing(Keeping):
+class Backing(Facade):
     """Backs the store up."""
 
     def backup(
@@ -48,7 +48,7 @@ class Backing(Keeping):
             store's, or the store lost a part that a backup still has. Nothing was removed.
         """
         self.usage.flush()
-        return Backup(self.config.root, self.config.online, self._database).run(
+        return Backup(self.config.root, self.config.online, self.parts.database).run(
             target, keep=keep, told=told
         )
 
@@ -120,7 +120,7 @@ class Backing(Keeping):
             with cls(made) as store:
                 for name, version in groups:
                     try:
-                        done = store.publish(store.applied.group(name, version), ())
+                        done = store.parts.publish(store.applied.group(name, version), ())
                     except FeatureStoreError as error:
                         told(f"'{name}' could not be published: {error}")
                         refused.append(name)

@@ -20,8 +20,7 @@ from feature_store_assets.registry.cards import feature_card, group_card, view_c
 from feature_store_assets.registry.planning import Planned, Users, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing
-from feature_store_assets.store.judging import Judging
-from feature_store_assets.store.tracing import Tracing
+from feature_store_assets.store.facade import Facade
 from feature_store_assets.transfer.registry_state import (
     Imported,
     OnConflict,
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Declaring(Judging, Tracing):
+class Declaring(Facade):
     """Keeps what is declared."""
 
     def apply(self, *declarations: Declared) -> list[Change]:
@@ -44,14 +43,14 @@ class Declaring(Judging, Tracing):
         BreakingChange
             Stored rows cannot follow a change; nothing was applied.
         """
-        changes = self.applied.apply(declarations, prepare=self._prepare_table)
+        changes = self.applied.apply(declarations, prepare=self.parts.prepare_table)
         self.serving.forget()
         return changes
 
     def plan(self, *declarations: Declared) -> list[Planned]:
         """Return what `apply` would change and what that touches; nothing is written."""
         pins = self.snapshots.pins.all()
-        return plan(self.applied, declarations, pins=pins, models=self.models())
+        return plan(self.applied, declarations, pins=pins, models=self.lineage.models.all())
 
     def search(
         self, text: str, filters: Filters | None = None, *, limit: int | None = None
@@ -68,7 +67,7 @@ class Declaring(Judging, Tracing):
             The best so many; all by default.
         """
         return search(
-            self._database,
+            self.parts.database,
             text,
             self.stages.reader(),
             filters or Filters(),
@@ -121,7 +120,7 @@ class Declaring(Judging, Tracing):
         No tokens; the audit log is in it to be read.
         """
         self.usage.flush()
-        return export_state(self._database)
+        return export_state(self.parts.database)
 
     def import_registry(
         self,
@@ -153,10 +152,10 @@ class Declaring(Judging, Tracing):
             Naming all that is here otherwise.
         """
         done = import_state(
-            self._database,
+            self.parts.database,
             state,
             on_conflict,
-            prepare=self._prepare_table,
+            prepare=self.parts.prepare_table,
             modules=self.config.request_modules,
             trust_code=trust_code,
         )
@@ -178,7 +177,7 @@ class Declaring(Judging, Tracing):
     def card(self, name: str) -> dict[str, Any]:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
         stages, views = self.stages.reader(), self.applied.views()
-        users = Users(views, self.snapshots.pins.all(), self.models())
+        users = Users(views, self.snapshots.pins.all(), self.lineage.models.all())
         owner, _, feature = name.rpartition(".")
         group = self.applied.group(owner) if owner else self.applied.find(name)
         if group is None:
@@ -195,12 +194,6 @@ class Declaring(Judging, Tracing):
             return feature_card(group, group.feature(feature), stages, history, used) | shown
         newest = list(kept.items())[-1] if kept else None
         return group_card(group, stages, newest, self.applied.history(name), used) | shown
-
-    def _prepare_table(self, group: FeatureGroup) -> None:
-        table = self.table(group)
-        # Without declared key types the first rows make the table.
-        if table.exists or None not in group.entity.key_types:
-            table.ensure()
 
     def standing(self, name: str) -> Standing:
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""
@@ -230,7 +223,7 @@ class Declaring(Judging, Tracing):
     def register_feature_group(self, group: FeatureGroup) -> FeatureGroup:
         """Apply one group that is pushed to; without partitions it is cut by event time."""
         if group.function is None and group.partitions is None:
-            group = replace(group, partitions=self._pushed(group.name).partitions)
+            group = replace(group, partitions=self.parts.pushed(group.name).partitions)
         self.apply(group)
         return self.applied.group(group.name, group.version)
 
@@ -260,11 +253,11 @@ class Declaring(Judging, Tracing):
         """
         metadata = register(
             self.applied,
-            self._pushed(feature_group),
+            self.parts.pushed(feature_group),
             Feature(name, data_type, description, **bounds),
             feature_type=feature_type,
             created_by=created_by,
-            prepare=self._prepare_table,
+            prepare=self.parts.prepare_table,
         )
         self.serving.forget()
         return metadata
@@ -284,7 +277,7 @@ class Declaring(Judging, Tracing):
         FeatureNeeded
             The feature is active, or a view names it.
         """
-        group = drop(self.applied, name, prepare=self._prepare_table)
+        group = drop(self.applied, name, prepare=self.parts.prepare_table)
         self.serving.forget()
         return group
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.store.reading import Reading
+from feature_store_assets.store.facade import Facade
+from feature_store_assets.store.reading import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from feature_store_assets.ingestion.gate import Judged
-    from feature_store_assets.ingestion.review import Review
+    from feature_store_assets.offline.quarantine import Rejected
+    from feature_store_assets.registry.statistics import Profiles
 
 
-class Judging(Reading):
+class Judging(Facade):
     """Judges stored rows."""
 
     def compute_feature_statistics(
@@ -84,7 +85,7 @@ class Judging(Reading):
         start: datetime | None,
         end: datetime | None,
     ) -> tuple[FeatureGroup, pl.DataFrame]:
-        rows = self.read_features(name, features, start_time=start, end_time=end)
+        rows = stored_rows(self.parts, name, features, start_time=start, end_time=end)
         return self.applied.group(name), rows.to_polars()
 
     def validate(
@@ -103,24 +104,40 @@ class Judging(Reading):
         -------
         What was found, some partitions at a time.
         """
-        table = self._existing(group)
+        table = self.parts.filled(group)
         keys = table.partitions() if partitions is None else partitions
         return self.review.validate(group, table, keys)
 
-    @cached_property
-    def review(self) -> Review:
-        """Statistics, quarantine and the gate of this store."""
+    def profiles(
+        self,
+        group: FeatureGroup,
+        features: Sequence[str] | None = None,
+        *,
+        first: str | None = None,
+        last: str | None = None,
+    ) -> Profiles:
+        """Return the kept statistics of a group, by partition and feature.
 
-        def pinned(group: FeatureGroup, snapshot: str) -> pl.DataFrame:
-            table = self._existing(group)
-            version = self.snapshots.version(group, table, snapshot)
-            return table.facts(revised=group.revised, version=version).collect()
+        Parameters
+        ----------
+        features
+            Only these; all by default.
+        first, last
+            Only partition keys between these, both included.
+        """
+        place = (group.name, group.version)
+        return self.review.statistics.of(*place, features=features, first=first, last=last)
 
-        from feature_store_assets.ingestion.review import Review
+    def quarantined(self, feature_group: str | None = None) -> list[Rejected]:
+        """Return the partitions in quarantine, by group and partition, the newest first."""
+        return self.review.quarantine.entries(feature_group)
 
-        return Review(
-            self._database,
-            self.config.root / "quarantine",
-            pinned=pinned,
-            training_set=self.training_set,
-        )
+    def rejected(self, group: FeatureGroup, partition: str) -> Rejected:
+        """Return what was rejected last of a partition.
+
+        Raises
+        ------
+        NotQuarantined
+            Nothing of that partition lies in quarantine.
+        """
+        return self.review.quarantine.newest(group.name, partition, version=group.version)

@@ -13,15 +13,14 @@ from feature_store_assets.maintenance.compaction import FILES, Compacted, compac
 from feature_store_assets.maintenance.retention import Retained, Retention
 from feature_store_assets.snapshots.difference import Sides, difference
 from feature_store_assets.snapshots.manifest import About
-from feature_store_assets.store.judging import Judging
-from feature_store_assets.store.online import Online
-from feature_store_assets.store.tracing import Tracing
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.registry.holds import Held, Hold
+    from feature_store_assets.registry.pins import Pin
     from feature_store_assets.registry.snapshots import Snapshot
 
 
@@ -35,7 +34,7 @@ class Forgotten:
     usage: int
 
 
-class Keeping(Judging, Tracing, Online):
+class Keeping(Facade):
     """Keeps what is stored, and no longer than it should be."""
 
     # Snapshots
@@ -101,14 +100,22 @@ class Keeping(Judging, Tracing, Online):
         shown = None if view is None else view.to_json()
         self.snapshots.create(
             About(name, description, created_by or self.actor.name, tags, shown),
-            [(group, self._existing(group)) for group in groups.values()],
+            [(group, self.parts.filled(group)) for group in groups.values()],
             self.review.summary,
         )
-        return self.snapshots.table.manifest(name)
+        return self.snapshot_manifest(name)
 
     def list_snapshots(self) -> list[Snapshot]:
         """Return the snapshots, the oldest first."""
         return self.snapshots.table.all()
+
+    def snapshot_manifest(self, name: str) -> dict[str, Any]:
+        """Return what a snapshot holds: groups, definitions, statistics, digests of files."""
+        return self.snapshots.table.manifest(name)
+
+    def pins(self) -> list[Pin]:
+        """Return the table versions that snapshots and training sets hold, the oldest first."""
+        return self.snapshots.pins.all()
 
     def verify_snapshot(self, name: str) -> int:
         """Compare each file of a snapshot with the digest that it had; return how many there are.
@@ -135,7 +142,7 @@ class Keeping(Judging, Tracing, Online):
         shared = []
         for key in sorted({*one} & {*other}):
             group = self.applied.group(*key)
-            table = self._existing(group)
+            table = self.parts.filled(group)
             versions = (self._version(each, group) for each in (before, after))
             shared.append(difference(Sides(group, table, *versions), self.review.shift))
         return {
@@ -164,15 +171,15 @@ class Keeping(Judging, Tracing, Online):
             A logged model was trained on it, or a legal hold is on it or on one of its groups.
         """
         self._check_unneeded(name)
-        manifest = self.snapshots.table.manifest(name)
+        manifest = self.snapshot_manifest(name)
         self.snapshots.delete(name)
         self.lineage.report_snapshot(manifest, deleted=True)
 
     def _check_unneeded(self, name: str) -> None:
         models = [
             f"model '{model.name}'"
-            for model in self.models()
-            if self.training_set(model.training_set).manifest.get("snapshot") == name
+            for model in self.lineage.models.all()
+            if self.parts.training_set(model.training_set).manifest.get("snapshot") == name
         ]
         self.snapshots.check_unneeded(name, models)
 
@@ -244,8 +251,8 @@ class Keeping(Judging, Tracing, Online):
         days = self.config.retention_days
         return Retention(
             self.table,
-            self.publish,
-            self.removals,
+            self.parts.publish,
+            self.parts.removals,
             self.holds,
             self.snapshots,
             timedelta(days=days) if days else None,

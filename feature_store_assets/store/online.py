@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError
-from feature_store_assets.store.opened import Opened
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from feature_store_assets.online.publish import Published
 
 
-class Online(Opened):
+class Online(Facade):
     """Keeps and reads online rows."""
 
     @property
@@ -40,8 +40,7 @@ class Online(Opened):
         killed or only the table was written, is published in the same call. `told` hears of rows
         as they are put, every 20,000 of them.
         """
-        table = self._existing(group)
-        return self.serving.publish(group, table, partitions, now=now, told=told)
+        return self.parts.publish(group, partitions, now=now, told=told)
 
     def rebuild_online(self, name: str) -> Rebuilt:
         """Write all online rows of a group anew, then switch readers to them at once.
@@ -56,7 +55,7 @@ class Online(Opened):
         The generation that is read now, what was written, and how many old rows were removed.
         """
         group = self._online_group(name)
-        return self.serving.rebuild(group, self._existing(group))
+        return self.serving.rebuild(group, self.parts.filled(group))
 
     def delete_online_features(self, feature_group: str, entity_ids: Sequence[Any]) -> int:
         """Remove the online rows of entities; return how many there were.
@@ -119,7 +118,7 @@ class Online(Opened):
         `{entity: {feature: value}}`, or a list in the order asked where the entities are dicts.
         A missing or expired feature is None, or the view's default.
         """
-        query = self.serving.query(feature_group, features)
+        query = self.serving.query(feature_group, features, self.actor.name)
         return query.ask(self.serving.rows, entity_ids, at, status=include_status, output=output)
 
     async def get_online_features_async(
@@ -137,7 +136,7 @@ class Online(Opened):
         Look-ups that arrive together share one command to Redis. Everything else is as in
         `get_online_features`.
         """
-        query = await self.serving.query_async(feature_group, features)
+        query = await self.serving.query_async(feature_group, features, self.actor.name)
         return await query.ask_async(
             self.serving.rows, entity_ids, at, status=include_status, output=output
         )

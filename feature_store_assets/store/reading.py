@@ -20,28 +20,27 @@ from feature_store_assets.offline.frames import (
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
-from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
-from feature_store_assets.retrieval.historical import Historical, Options, read_spine
+from feature_store_assets.retrieval.historical import Options, read_spine
 from feature_store_assets.retrieval.removed import RemovedRanges
 from feature_store_assets.retrieval.steady import Watched, steady
-from feature_store_assets.store.opened import Opened
+from feature_store_assets.store.facade import Facade
 from feature_store_assets.training.manifest import Recipe
-from feature_store_assets.training.sets import TrainingSets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import timedelta
 
     import polars as pl
     import pyarrow as pa
 
-    from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.offline.point_in_time import Known, Spine
+    from feature_store_assets.parts import Parts
+    from feature_store_assets.registry.training_sets import Recorded
     from feature_store_assets.training.splitting import Split
     from feature_store_assets.training.stored import TrainingSet
 
 
-class Reading(Opened):
+class Reading(Facade):
     """Reads rows offline."""
 
     def read_features(
@@ -78,38 +77,10 @@ class Reading(Opened):
         OutsideRetention
             Retention removed all that was asked for; if only a part, there is a warning.
         """
-        group = self.applied.group(feature_group)
-        names = group.feature_names if features is None else list(features)
-        for name in names:
-            if name not in group.feature_names:
-                raise FeatureNotFound(name, group.name, group.feature_names)
-        table = self._existing(group)
-        version = self.snapshots.version(group, table, as_of)
-        start, end = bounds(start_time=start_time, end_time=end_time)
-        keys = None if entities is None else _entities(entities, table)
-
-        def check() -> None:
-            self._removed_ranges(group, table).check_range(start, end, partitions)
-
-        def read(watched: Watched) -> pa.Table:
-            if version is None:
-                watched.add(table, check)
-            elif not isinstance(as_of, str):
-                check()
-            facts = table.facts(
-                names,
-                revised=group.revised,
-                start=start,
-                end=end,
-                partitions=partitions,
-                entities=keys,
-                version=version,
-            ).sort(table.timestamp, *table.keys)
-            return table.arrow((facts if limit is None else facts.head(limit)).collect())
-
-        shown = steady(read)
-        self.usage.add([(group.name, names)], "offline", 1, shown.num_rows)
-        return FeatureTable(shown)
+        return stored_rows(
+            self.parts, feature_group, features, start_time=start_time, end_time=end_time,
+            partitions=partitions, entities=entities, as_of=as_of, limit=limit,
+        )  # fmt: skip
 
     def get_historical_features(
         self,
@@ -155,13 +126,13 @@ class Reading(Opened):
         nothing was known, or nothing within the ttl.
         """
         options = Options(timestamp, ttl, as_of, known, full_feature_names)
-        historical = self._historical(features, options)
+        historical = self.parts.historical(features, options)
         rows = read_spine(spine, self._sql)
         asked = historical.asked
         told = {"features": list(asked.shown), "rows": len(rows)}
         self.audit.add("read", f"training data of {asked.owner}", told)
         used = [(part.group.name, list(part.features)) for part in asked.parts]
-        self.usage.add(used, "training", 1, len(rows))
+        self.usage.add(used, "training", 1, len(rows), self.actor.name)
         path = None if out is None else Path(out)
 
         def read(watched: Watched) -> FeatureTable:
@@ -179,15 +150,8 @@ class Reading(Opened):
         return steady(read)
 
     def _check_times(self, group: FeatureGroup, spine: Spine, timestamp: str) -> None:
-        removed = self._removed_ranges(group, self._existing(group))
+        removed = _removed_ranges(self.parts, group, self.parts.filled(group))
         removed.check_times(partial(spine_times, spine, timestamp))
-
-    def _removed_ranges(self, group: FeatureGroup, table: OfflineTable) -> RemovedRanges:
-        return RemovedRanges(group, table, self.removals, self.snapshots)
-
-    def _historical(self, features: Any, options: Options) -> Historical:
-        asked = self.applied.resolve(features)
-        return Historical.of(asked, options, self._existing, self.snapshots, self.config)
 
     def sql(self, query: str, *, as_of: str | datetime | None = None) -> FeatureTable:
         """Answer a SELECT over the feature groups, for exploration; nothing can be written.
@@ -203,7 +167,7 @@ class Reading(Opened):
 
     def _sql(self, text: str, as_of: str | datetime | None = None) -> pa.Table:
         def scan(watched: Watched, group: FeatureGroup) -> pl.LazyFrame:
-            table = self._existing(group)
+            table = self.parts.filled(group)
             version = self.snapshots.version(group, table, as_of)
             if version is None:
                 watched.add(table)
@@ -251,12 +215,12 @@ class Reading(Opened):
         label
             The spine's column to be learnt.
         description, created_by
-            Kept in the manifest.
+            Kept in the manifest; by default whoever acts made it.
         """
         options = Options(timestamp, ttl, as_of, known, full_feature_names)
-        return self._training_sets.create(
+        return self.parts.training_sets.create(
             name,
-            self._historical(features, options),
+            self.parts.historical(features, options),
             read_spine(spine, self._sql),
             Recipe(
                 split,
@@ -264,15 +228,15 @@ class Reading(Opened):
                 seed,
                 label,
                 description,
-                created_by,
+                created_by or self.actor.name,
                 as_of if isinstance(as_of, str) and ":" not in as_of else None,
             ),
-            self._rejoin,
+            self.parts.rejoin,
         )
 
     def training_set(self, name: str) -> TrainingSet:
         """Return a training set that was created before."""
-        return self._training_sets.get(name, self._rejoin)
+        return self.parts.training_set(name)
 
     def training_sets(self) -> list[str]:
         """Return the names of the training sets."""
@@ -280,20 +244,58 @@ class Reading(Opened):
 
     def training_set_records(self) -> list[Recorded]:
         """Return what is recorded of the training sets."""
-        return self._training_sets.table.all()
+        return self.parts.training_sets.table.all()
 
-    @property
-    def _training_sets(self) -> TrainingSets:
-        return TrainingSets(
-            self.config.root / "training",
-            TrainingSetTable(self._database),
-            self.snapshots.pins,
-            self.config.compression,
-        )
 
-    def _rejoin(self, view: FeatureView, manifest: Mapping[str, Any]) -> Historical:
-        options = Options(manifest["timestamp"], full_feature_names=manifest["full_feature_names"])
-        return self._historical(view, options).pinned(manifest["groups"])
+def stored_rows(
+    parts: Parts,
+    feature_group: str,
+    features: Sequence[str] | None,
+    *,
+    start_time: datetime | None,
+    end_time: datetime | None,
+    partitions: Sequence[str] | None = None,
+    entities: Any = None,
+    as_of: str | datetime | None = None,
+    limit: int | None = None,
+) -> FeatureTable:
+    """Read stored rows of a group; see `read_features`."""
+    group = parts.applied.group(feature_group)
+    names = group.feature_names if features is None else list(features)
+    for name in names:
+        if name not in group.feature_names:
+            raise FeatureNotFound(name, group.name, group.feature_names)
+    table = parts.filled(group)
+    version = parts.snapshots.version(group, table, as_of)
+    start, end = bounds(start_time=start_time, end_time=end_time)
+    keys = None if entities is None else _entities(entities, table)
+
+    def check() -> None:
+        _removed_ranges(parts, group, table).check_range(start, end, partitions)
+
+    def read(watched: Watched) -> pa.Table:
+        if version is None:
+            watched.add(table, check)
+        elif not isinstance(as_of, str):
+            check()
+        facts = table.facts(
+            names,
+            revised=group.revised,
+            start=start,
+            end=end,
+            partitions=partitions,
+            entities=keys,
+            version=version,
+        ).sort(table.timestamp, *table.keys)
+        return table.arrow((facts if limit is None else facts.head(limit)).collect())
+
+    shown = steady(read)
+    parts.usage.add([(group.name, names)], "offline", 1, shown.num_rows, parts.database.actor.name)
+    return FeatureTable(shown)
+
+
+def _removed_ranges(parts: Parts, group: FeatureGroup, table: OfflineTable) -> RemovedRanges:
+    return RemovedRanges(group, table, parts.removals, parts.snapshots)
 
 
 def _entities(entities: Any, table: OfflineTable) -> pl.DataFrame:

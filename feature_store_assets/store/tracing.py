@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from feature_store_assets.lineage.answers import Lineage
 from feature_store_assets.lineage.impact import analyze
 from feature_store_assets.registry.models import Model
-from feature_store_assets.store.reading import Reading
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +16,8 @@ if TYPE_CHECKING:
     from feature_store_assets.lineage.impact import ChangeType
 
 
-class Tracing(Reading):
+class Tracing(Facade):
     """Tells what comes from what."""
-
-    @cached_property
-    def lineage(self) -> Lineage:
-        """The graph behind the answers below, for drawing and export."""
-        return Lineage(self.config, self._database, lambda name: self.training_set(name).manifest)
 
     def log_model(
         self,
@@ -52,7 +45,7 @@ class Tracing(Reading):
         owners
             E-mail addresses or `team:name`.
         description, logged_by
-            Kept.
+            Kept; by default whoever acts logs it.
 
         Raises
         ------
@@ -70,7 +63,7 @@ class Tracing(Reading):
             tuple(owners),
             endpoint,
             description,
-            logged_by,
+            logged_by or self.actor.name,
             datetime.now(UTC),
         )
         return self.lineage.log(model)

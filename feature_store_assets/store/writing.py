@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
 from feature_store_assets.ingestion.pushing import Mode, WriteResult, push
 from feature_store_assets.offline.frames import arrow_table
-from feature_store_assets.store.declaring import Declaring
-from feature_store_assets.store.online import Online
+from feature_store_assets.store.facade import Facade
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
     from feature_store_assets.ingestion.gate import Admitted
 
 
-class Writing(Declaring, Online):
+class Writing(Facade):
     """Writes rows to pushed groups."""
 
     def write_features(
@@ -49,14 +52,14 @@ class Writing(Declaring, Online):
             Nothing was written.
         """
         data = arrow_table(feature_data)
-        new = self._pushed(feature_group)
+        new = self.parts.pushed(feature_group)
         self._reach_online(self.applied.find(feature_group) or new)
         group, result = push(self.applied, self.table, new, data, mode, new_features=new_features)
         told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
         self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()
         if group.online:
-            self.publish(group, result.partitions)
+            self.parts.publish(group, result.partitions)
         self.lineage.report_write(
             result.feature_group,
             {
@@ -68,6 +71,31 @@ class Writing(Declaring, Online):
             },
         )
         return result
+
+    def write_partitions(
+        self, group: FeatureGroup, rows: pa.Table, partitions: Sequence[str], *, run_id: str
+    ) -> Admitted:
+        """Judge whole partitions of a computed group, and commit the good ones at once.
+
+        Parameters
+        ----------
+        group
+            The group as it was applied when the run started.
+        rows
+            The rows of all partitions as `conform` returns them, with their `partition`.
+        partitions
+            In the order of time where they have one.
+        run_id
+            Kept with the commit, and with what goes into quarantine.
+
+        Raises
+        ------
+        DeclarationChanged
+            Another definition was applied meanwhile; nothing was written.
+        """
+        table = self.table(group)
+        guard = partial(self.applied.check_unchanged, group)
+        return self.review.gate.admit(group, table, rows, partitions, run_id=run_id, guard=guard)
 
     def release(self, feature_group: str, partition: str) -> Admitted:
         """Judge a partition in quarantine again, store it if it passes now, and publish it.
@@ -83,7 +111,7 @@ class Writing(Declaring, Online):
         told = {"table_version": done.version}
         self.audit.add("release", f"partition {partition} of {feature_group}", told)
         if group.online:
-            self.publish(group, [partition])
+            self.parts.publish(group, [partition])
         return done
 
     def _reach_online(self, group: FeatureGroup) -> None:

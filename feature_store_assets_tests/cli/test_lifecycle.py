@@ -98,10 +98,10 @@ def test_the_audit_log_tells_who_did_what() -> None:
 def test_a_log_that_was_edited_or_cut_is_refused(tmp_path: Path) -> None:
     kept = tmp_path / "checkpoint.json"
     assert "ends with entry 4" in run("audit", "checkpoint", str(kept)).stderr
-    with FeatureStore.from_env() as store, store._database.write() as connection:
+    with FeatureStore.from_env() as store, store.parts.database.write() as connection:
         connection.execute(sa.delete(audit).where(audit.c.sequence == 4))
     assert run("audit", "verify").exit_code == 0
     assert "entries 4 to 4 were cut off" in refused("audit", "verify", "--checkpoint", str(kept))
-    with FeatureStore.from_env() as store, store._database.write() as connection:
+    with FeatureStore.from_env() as store, store.parts.database.write() as connection:
         connection.execute(sa.update(audit).where(audit.c.sequence == 2).values(actor="nobody"))
     assert "entry 2 (apply group counters) was edited" in refused("audit", "verify")

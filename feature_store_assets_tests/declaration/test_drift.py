@@ -8,8 +8,7 @@ import sys
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.declaration.drift import METRICS, Drift, fits
 from feature_store_assets.declaration.expect import Severity

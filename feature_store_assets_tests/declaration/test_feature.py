@@ -5,8 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Any, assert_type
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.declaration.canonical import canonical, content_hash
 from feature_store_assets.declaration.expect import expect

@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets import Drift, Window, expect, feature_group
 from feature_store_assets.declaration.canonical import canonical, duration, seconds

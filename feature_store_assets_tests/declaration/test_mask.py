@@ -3,8 +3,7 @@
 import subprocess
 import sys
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.declaration.mask import MASKS, mask_value
 

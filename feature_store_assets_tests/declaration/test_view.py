@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.declaration.feature import Entity, Feature

@@ -45,7 +45,7 @@ def sweep(store: FeatureStore) -> None:
     """Vacuum as if time travel were over."""
     table = store.table(store.applied.group("a"))
     newest = table.version()
-    pinned = store.removals.raise_floor("a", 1, newest)
+    pinned = store.parts.removals.raise_floor("a", 1, newest)
     table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
 
@@ -102,5 +102,5 @@ def whole(store: FeatureStore, table: OfflineTable, turn: int) -> None:
     # What a killed writer left uncommitted is not swept until no run can be that old.
     named = history(table.path).named
     assert files(table) & named == live | pinned
-    unfinished = [each for each in store.removals.of("a", 1) if each.freed_at is None]
+    unfinished = [each for each in store.parts.removals.of("a", 1) if each.freed_at is None]
     assert [each.partition for each in unfinished if each.partition not in table.partitions()] == []

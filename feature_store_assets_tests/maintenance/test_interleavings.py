@@ -7,8 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -103,7 +102,7 @@ class Upkeep(RuleBasedStateMachine):
     def sweep(self) -> None:
         """Vacuum as if time travel were over."""
         newest = self.table.version()
-        pinned = self.store.removals.raise_floor("a", 1, newest)
+        pinned = self.store.parts.removals.raise_floor("a", 1, newest)
         self.table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
     @precondition(lambda self: self.live and len(self.pinned) < 4)

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import NaiveTimestamps, SpineError

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.errors import WriteConflict
 from feature_store_assets.online import OnlineStore, open_store

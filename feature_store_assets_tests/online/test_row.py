@@ -7,8 +7,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from redis.crc import key_slot
 
 from feature_store_assets.errors import DataError

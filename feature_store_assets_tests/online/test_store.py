@@ -6,8 +6,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from feature_store_assets.errors import ConfigError
 from feature_store_assets.online import OnlineStore, open_store

@@ -13,8 +13,13 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
-from feature_store_assets import Feature, FeatureGroup, FeatureStore, FeatureStoreConfig
-from feature_store_assets import feature_group as declared
+from feature_store_assets import (
+    Feature,
+    FeatureGroup,
+    FeatureStore,
+    FeatureStoreConfig,
+    feature_group as declared,
+)
 from feature_store_assets.errors import RegistryUnusable
 from feature_store_assets.orchestration.alerting import alert_sensor
 from feature_store_assets_tests.inboxes import Inbox, webhook

@@ -153,7 +153,7 @@ def test_what_an_import_trusted_is_in_the_audit_log_and_trusted_from_then_on(
 
 def test_a_view_read_from_json_is_applied_without_trust(source: FeatureStore) -> None:
     [view] = source.applied.views()
-    with source._database.write() as connection:
+    with source.parts.database.write() as connection:
         connection.execute(sa.delete(functions))
     source.apply(view)
     with pytest.raises(FunctionNotTrusted):

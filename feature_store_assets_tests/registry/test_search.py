@@ -10,8 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 import feature_store_assets.registry.database as module
 from feature_store_assets.declaration.feature import Entity, Feature

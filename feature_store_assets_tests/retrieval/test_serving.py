@@ -15,8 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.request import RequestFeature
@@ -349,7 +348,7 @@ def test_a_precomputed_read_is_one_look_up_per_entity(shop: FeatureStore) -> Non
         async def aget(self, keys: Sequence[bytes]) -> list[bytes | None]:
             return self.get(keys)
 
-    query = shop.serving.query("fast", None)
+    query = shop.serving.query("fast", None, "ann")
     found = query.ask(Counted(), ["ann"], at(1), status=False, output="dicts")
     assert found == shop.get_online_features("both", ["ann"], at=at(1))
     assert asked == [1]

@@ -32,9 +32,9 @@ def ask(app: ASGIApp, method: str, path: str, **given: Any) -> httpx.Response:
     return asyncio.run(asking())
 
 
-def post(app: ASGIApp, path: str, body: Any) -> Any:
+def post(app: ASGIApp, path: str, body: Any, **given: Any) -> Any:
     """The JSON that a POST request of JSON is answered with."""
-    answer = ask(app, "POST", path, json=body)
+    answer = ask(app, "POST", path, json=body, **given)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

@@ -10,8 +10,7 @@ import pytest
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.errors import RegistryUnusable
 from feature_store_assets.registry.alerts import Alert
-from feature_store_assets.server import app as module
-from feature_store_assets.server import metrics
+from feature_store_assets.server import app as module, metrics
 from feature_store_assets.server.alarm import ErrorAlarm
 from feature_store_assets.server.app import create_app
 from feature_store_assets_tests.server.apps import ONLINE, ask, listening

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from feature_store_assets.errors import ConfigError
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.tokens import hashed
 from feature_store_assets.server.guard import Guard
 from feature_store_assets.store import FeatureStore
@@ -17,6 +18,11 @@ from feature_store_assets_tests.stores import new_store
 
 NEVER_AGAIN = 3600.0
 ALWAYS = 0.0
+
+
+def holder(name: str) -> Actor:
+    """Who presents the token of that name."""
+    return Actor(name, source="token")
 
 
 def nothing() -> Mapping[str, str]:
@@ -58,7 +64,7 @@ def test_a_token_is_presented_as_bearer_or_as_api_key(
     authorization: str | None, api_key: str | None
 ) -> None:
     guard = Guard({"ci": hashed("other"), "app": hashed("sesame")}, nothing)
-    assert guard.admit(authorization, api_key) == "app"
+    assert guard.admit(authorization, api_key) == holder("app")
 
 
 def basic(text: str | bytes) -> str:
@@ -70,7 +76,7 @@ def basic(text: str | bytes) -> str:
 )
 def test_a_browser_presents_a_token_as_password(authorization: str) -> None:
     guard = Guard({"app": hashed("sesame")}, nothing)
-    assert guard.admit(authorization, None, browser=True) == "app"
+    assert guard.admit(authorization, None, browser=True) == holder("app")
     # Where something is written a browser must not be let in by what it sends by itself.
     assert guard.admit(authorization, None) is None
 
@@ -98,7 +104,7 @@ def test_any_other_password_is_nobodys(authorization: str) -> None:
 
 def test_a_password_may_hold_colons() -> None:
     guard = Guard({"app": hashed("open:sesame")}, nothing)
-    assert guard.admit(basic("ann:open:sesame"), None, browser=True) == "app"
+    assert guard.admit(basic("ann:open:sesame"), None, browser=True) == holder("app")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_an_empty_token_lets_nobody_in_even_where_its_digest_is_configured() -> 
 def test_one_name_may_stand_in_the_settings_and_in_the_registry(store: FeatureStore) -> None:
     made = store.tokens.create("app")
     guard = Guard({"app": hashed("sesame")}, store.tokens.digests)
-    assert [guard.admit(None, token) for token in ("sesame", made)] == ["app", "app"]
+    assert [guard.admit(None, token) for token in ("sesame", made)] == [holder("app")] * 2
 
 
 def test_it_shows_neither_tokens_nor_digests() -> None:
@@ -149,8 +155,8 @@ def test_a_store_is_guarded_by_its_settings_and_its_registry(tmp_path: Path) -> 
     with new_store(tmp_path, api_tokens=f"ci={hashed('sesame')}") as store:
         made = store.tokens.create("app")
         guard = Guard.of(store)
-        assert guard.admit("Bearer sesame", None) == "ci"
-        assert guard.admit(f"Bearer {made}", None) == "app"
+        assert guard.admit("Bearer sesame", None) == holder("ci")
+        assert guard.admit(f"Bearer {made}", None) == holder("app")
 
 
 def test_a_name_given_twice_is_refused_where_one_token_would_be_lost(tmp_path: Path) -> None:
@@ -196,7 +202,7 @@ def test_it_stays_closed_until_the_registry_has_answered_once(store: FeatureStor
     store.apply()
     with outage(store):
         guard = Guard({"ci": hashed("sesame")}, store.tokens.digests, refresh=ALWAYS)
-        assert guard.admit(None, "sesame") == "ci"  # the settings are known all the same
+        assert guard.admit(None, "sesame") == holder("ci")  # the settings are known all the same
         unsure = always_asking(store)
         assert not unsure.open
         assert unsure.admit(None, "sesame") is None
@@ -214,9 +220,9 @@ def test_a_new_token_works_and_a_revoked_one_stops_after_the_next_refresh(
     token = store.tokens.create("app")
     assert guard.admit(None, token) is None
     guard.refresh()
-    assert guard.admit(None, token) == "app"
+    assert guard.admit(None, token) == holder("app")
     store.tokens.revoke("app")
-    assert guard.admit(None, token) == "app"
+    assert guard.admit(None, token) == holder("app")
     guard.refresh()
     assert guard.admit(None, token) is None
 
@@ -264,7 +270,7 @@ def test_while_the_registry_cannot_be_read_what_was_known_stays_and_each_outage_
         with outage(store):
             for _ in range(3):
                 guard.refresh()
-                assert guard.admit(None, token) == "app"
+                assert guard.admit(None, token) == holder("app")
         guard.refresh()
         told = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert len(told) == outages

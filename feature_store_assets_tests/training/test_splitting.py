@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from feature_store_assets.errors import DataError, NaiveTimestamps, SpineError
 from feature_store_assets.training.splitting import _by_share, assign, checked_columns, columns_of

@@ -756,7 +756,7 @@ def test_a_creator_killed_at_any_moment_leaves_a_name_that_can_be_given(tmp_path
             else:
                 wait_until(is_half_written, child, store)
                 # It can put its folder into place now, and cannot record it until it is dead.
-                with store._database.write():
+                with store.parts.database.write():
                     wait_until(is_in_place, child, store)
                     killed(child)
                 assert store.training_sets() == []

@@ -112,7 +112,7 @@ def answers(store: FeatureStore, between: datetime) -> dict[str, Any]:
 
 def rows_of(store: FeatureStore, name: str) -> list[Any]:
     table = metadata.tables[name]
-    with store._database.read() as connection:
+    with store.parts.database.read() as connection:
         rows = connection.execute(table.select().order_by(*table.primary_key.columns))
         return [tuple(each) for each in rows]
 

@@ -202,7 +202,7 @@ def test_old_backups_go_with_the_files_that_only_they_need(
     store.retain(["old"], dry_run=False, now=at(2 * MONTH))
     table = store.table(store.applied.group("old"))
     newest = table.version()
-    pinned = store.removals.raise_floor("old", 1, newest)
+    pinned = store.parts.removals.raise_floor("old", 1, newest)
     table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
     second = store.backup(target, keep=1)
     assert second.removed == (first.id,)
@@ -268,7 +268,7 @@ def test_a_backup_needs_a_place_of_its_own(store: FeatureStore, tmp_path: Path) 
         with pytest.raises(WriteRefused, match="holds backups of another store"):
             other.backup(tmp_path / "kept")
     with (
-        Leases(store._database).hold("backup"),
+        Leases(store.parts.database).hold("backup"),
         pytest.raises(WriteRefused, match="Somebody else is at 'backup'"),
     ):
         store.backup(tmp_path / "kept")
@@ -342,9 +342,9 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
     store.register_feature_group(GROUP)
     write(store, 1)
     live = {file.path for file in store.table(GROUP).files()}
-    made = Backup(store.config.root, store.config.online, store._database)
+    made = Backup(store.config.root, store.config.online, store.parts.database)
     with _scratch(store.config.root) as scratch:
-        known, place = known_to(store._database), location(tmp_path / "kept")
+        known, place = known_to(store.parts.database), location(tmp_path / "kept")
         mark_owner(place, known.store)
         run = _Run(made, place, scratch, "now", lambda _: None, known, None)
         plan = run._plan(set())
@@ -405,7 +405,7 @@ def upkeep(store: FeatureStore, turn: int) -> None:
     store.retain(["busy"], dry_run=False, now=at(4 * MONTH) + KEPT)
     table = store.table(store.applied.group("busy"))
     newest = table.version()
-    pinned = store.removals.raise_floor("busy", 1, newest)
+    pinned = store.parts.removals.raise_floor("busy", 1, newest)
     table.sweep(oldest=newest, keep_versions=pinned, dry_run=False)
 
 
@@ -468,7 +468,7 @@ def check(folder: Path, target: Path, backup: str, least: int) -> None:
         removals = metadata.tables["removals"].c
         place = list(removals).index(removals.table_version)
         assert all((each[place] or 0) <= version for each in rows_of(store, "removals"))
-        recorded = {each.partition for each in store.removals.of("busy", 1)}
+        recorded = {each.partition for each in store.parts.removals.of("busy", 1)}
         months = {f"{at(number * MONTH):%Y-%m}" for number in range(6)}
         assert months - {*table.partitions()} <= recorded
         # It goes on as a store.
