@@ -21,13 +21,12 @@ from feature_store_assets.offline.log import Freed
 from feature_store_assets.registry.removals import Removal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.registry.holds import Holds
-    from feature_store_assets.registry.removals import Removals
-    from feature_store_assets.snapshots import Snapshots
+    from feature_store_assets.offline.reading import DataFile
+    from feature_store_assets.parts import Parts
 
 _log = logging.getLogger(__name__)
 
@@ -95,151 +94,144 @@ class Retained:
 
 @dataclass(frozen=True)
 class Retention:
-    """Removes what groups need not keep.
+    """Removes what groups need not keep, offline and online."""
 
-    Parameters
-    ----------
-    table
-        Returns a group's table.
-    publish
-        Makes the online rows of a group follow partitions of its table.
-    removals, holds, snapshots
-        What the registry records.
-    retention
-        What groups keep that say nothing; None for all.
-    grace
-        Seconds for which a read of the version before may still open files.
-    """
+    parts: Parts
 
-    table: Callable[[FeatureGroup], OfflineTable]
-    publish: Callable[[FeatureGroup, Sequence[str]], object]
-    removals: Removals
-    holds: Holds
-    snapshots: Snapshots
-    retention: timedelta | None
-    grace: float
+    def run(
+        self, groups: Sequence[FeatureGroup], now: datetime, *, dry_run: bool
+    ) -> list[Retained]:
+        """Remove what is older than each group keeps, or only say what would go."""
+        plans = [self.plan(each, now) for each in groups]
+        if dry_run:
+            return [
+                self._done(plan, self._sweep(plan.group, dry_run=True), dry_run=True)
+                for plan in plans
+            ]
+        removed = [(plan, self._remove(plan)) for plan in plans]
+        if any(going for _, going in removed):
+            grace = self.parts.config.removal_grace_seconds
+            _log.info("Waiting %g s for those who still read the versions before.", grace)
+            time.sleep(grace)
+        return [
+            self._done(
+                plan,
+                self._free(plan, going),
+                self._sweep(plan.group, dry_run=False),
+                dry_run=False,
+                expired=self._expire(plan.group, now),
+            )
+            for plan, going in removed
+        ]
 
     def plan(self, group: FeatureGroup, now: datetime) -> Plan:
         """Return what is older than a group keeps."""
-        table = self.table(group)
-        keep = group.retention or self.retention
-        hold = self.holds.of("group", group.name)
+        table = self.parts.table(group)
         if not table.exists:
             return Plan(group)
+        hold = self.parts.holds.of("group", group.name)
         if hold is not None:
             return Plan(group, hold=hold.reason)
-        recorded = self.removals.of(group.name, group.version)
-        files = table.files()
-        live = {file.partition for file in files}
+        here = _contents(group, table, now)
+        live = {each.partition for each in here}
         unfinished = tuple(
-            each for each in recorded if each.freed_at is None and each.partition not in live
+            each
+            for each in self.parts.removals.of(group.name, group.version)
+            if each.freed_at is None and each.partition not in live
         )
+        days = self.parts.config.retention_days
+        keep = group.retention or (timedelta(days=days) if days else None)
         if keep is None:
             return Plan(group, unfinished=unfinished)
-        old = [each for each in _contents(group, table, now) if _is_older(each, earlier(now, keep))]
+        least = earlier(now, keep)
+        old = [each for each in here if each.last is not None and each.last < least]
         needed = _needed_online(group, table, old, now)
         going = tuple(each for each in old if each.partition not in needed)
         return Plan(group, going, unfinished, needed)
-
-    def run(self, plans: Sequence[Plan], *, dry_run: bool) -> list[Retained]:
-        """Carry plans out, or only say what would go."""
-        if dry_run:
-            return [self._told(plan, Freed(0, 0), dry_run=True) for plan in plans]
-        removed = [(plan, self._remove(plan)) for plan in plans]
-        if any(going for _, going in removed):
-            _log.info("Waiting %g s for those who still read the versions before.", self.grace)
-            time.sleep(self.grace)
-        return [self._free(plan, going) for plan, going in removed]
 
     def _remove(self, plan: Plan) -> tuple[Removal, ...]:
         """Take partitions out of the table; return them and what a killed run left."""
         going = (*plan.removals, *plan.unfinished)
         if not going:
             return ()
-        group, table = plan.group, self.table(plan.group)
-        self.removals.intend(plan.removals)
-        version = table.remove([each.partition for each in plan.removals])
-        self.removals.committed(going, version)
+        group, removals = plan.group, self.parts.removals
+        removals.intend(plan.removals)
+        version = self.parts.table(group).remove([each.partition for each in plan.removals])
+        removals.committed(going, version)
         _log.info("'%s': removed %d partitions.", group.name, len(going))
         if group.online:
-            self.publish(group, [each.partition for each in going])
+            self.parts.publish(group, [each.partition for each in going])
         return tuple(replace(each, table_version=version) for each in going)
 
-    def _free(self, plan: Plan, going: Sequence[Removal]) -> Retained:
+    def _free(self, plan: Plan, going: Sequence[Removal]) -> Freed:
         """Remove files of removed partitions, also of those whose snapshot is gone since."""
-        group = plan.group
-        freed = Freed(0, 0)
-        past = [] if plan.hold else self.removals.of(group.name, group.version)
+        group, removals = plan.group, self.parts.removals
+        past = [] if plan.hold else removals.of(group.name, group.version)
         known = (*(each for each in past if each.freed_at is not None), *going)
+        freed = Freed(0, 0)
         if until := {each.partition: each.table_version or 0 for each in known}:
-            freed = self.table(group).free(until, keep_versions=self._pinned(group))
+            freed = self.parts.table(group).free(until, keep_versions=self._pinned(group))
         if going:
-            self.removals.freed(going)
-        return self._told(plan, freed, dry_run=False)
+            removals.freed(going)
+        return freed
 
     def _pinned(self, group: FeatureGroup) -> list[int]:
-        pins = self.snapshots.pins.of_group(group.name, group.version)
+        pins = self.parts.snapshots.pins.of_group(group.name, group.version)
         return sorted({pin.table_version for pin in pins})
-
-    def _told(self, plan: Plan, freed: Freed, *, dry_run: bool) -> Retained:
-        group = plan.group
-        swept = self._sweep(group, dry_run=dry_run)
-        return Retained(
-            group.name,
-            dry_run,
-            tuple(each.partition for each in plan.removals),
-            sum(each.rows for each in plan.removals),
-            sum(each.bytes for each in plan.removals),
-            freed.files + swept.files,
-            freed.bytes + swept.bytes,
-            freed.left,
-            plan.needed_online,
-            plan.hold,
-            tuple(dict.fromkeys(self.snapshots.holding(group))),
-        )
 
     def _sweep(self, group: FeatureGroup, *, dry_run: bool) -> Freed:
         """Remove superseded files that neither time travel nor a snapshot needs."""
-        table = self.table(group)
-        if not table.exists or self.holds.of("group", group.name) is not None:
+        table = self.parts.table(group)
+        if not table.exists or self.parts.holds.of("group", group.name) is not None:
             return Freed(0, 0)
-        reach = max(self.snapshots.time_travel, _LEAST)
+        reach = max(self.parts.snapshots.time_travel, _LEAST)
         oldest = table.version_at(earlier(datetime.now(UTC), reach))
         pinned = (
             self._pinned(group)
             if dry_run
-            else self.removals.raise_floor(group.name, group.version, oldest)
+            else self.parts.removals.raise_floor(group.name, group.version, oldest)
         )
         return table.sweep(oldest=oldest, keep_versions=pinned, dry_run=dry_run)
+
+    def _expire(self, group: FeatureGroup, now: datetime) -> int:
+        """Remove online rows that are older than the group's ttl by a day."""
+        return self.parts.serving.expire(group, now) if group.online else 0
+
+    def _done(self, plan: Plan, *freed: Freed, dry_run: bool, expired: int = 0) -> Retained:
+        return Retained(
+            plan.group.name,
+            dry_run,
+            tuple(each.partition for each in plan.removals),
+            sum(each.rows for each in plan.removals),
+            sum(each.bytes for each in plan.removals),
+            sum(each.files for each in freed),
+            sum(each.bytes for each in freed),
+            sum(each.left for each in freed),
+            plan.needed_online,
+            plan.hold,
+            tuple(dict.fromkeys(self.parts.snapshots.holding(plan.group))),
+            expired,
+        )
 
 
 def _contents(group: FeatureGroup, table: OfflineTable, now: datetime) -> list[Removal]:
     """Return what each partition holds, by the log's statistics alone."""
-    found: dict[str, Removal] = {}
+    by_partition: dict[str, list[DataFile]] = {}
     for file in table.files():
-        new = Removal(
-            group.name, group.version, file.partition, file.first, file.last, file.rows, file.bytes,
+        by_partition.setdefault(file.partition, []).append(file)
+    return [
+        Removal(
+            group.name,
+            group.version,
+            partition,
+            min((file.first for file in files if file.first is not None), default=None),
+            max((file.last for file in files if file.last is not None), default=None),
+            sum(file.rows for file in files),
+            sum(file.bytes for file in files),
             now,
-        )  # fmt: skip
-        old = found.get(file.partition)
-        found[file.partition] = new if old is None else _together(old, new)
-    return list(found.values())
-
-
-def _together(one: Removal, other: Removal) -> Removal:
-    firsts = [each.first for each in (one, other) if each.first is not None]
-    lasts = [each.last for each in (one, other) if each.last is not None]
-    return replace(
-        one,
-        first=min(firsts, default=None),
-        last=max(lasts, default=None),
-        rows=one.rows + other.rows,
-        bytes=one.bytes + other.bytes,
-    )
-
-
-def _is_older(removal: Removal, than: datetime) -> bool:
-    return removal.last is not None and removal.last < than
+        )
+        for partition, files in by_partition.items()
+    ]
 
 
 def _needed_online(

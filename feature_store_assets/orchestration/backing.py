@@ -1,7 +1,6 @@
 """Backups as a job for the Launchpad and for a schedule."""
 
 from dataclasses import asdict
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -42,14 +41,12 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
             f"Backup {done.id}: {done.files} files of {done.bytes} bytes, {done.copied} of them "
             f"new, {done.bytes_copied} bytes."
         )
-        told: dict[str, Any] = {
-            **asdict(done),
-            "created_at": dg.MetadataValue.timestamp(done.created_at),
-            "removed": list(done.removed),
-            "lost": list(done.lost),
-            "mended": list(done.mended),
-            "target": location(target).shown,
+        told = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(done).items()
         }
+        told["created_at"] = dg.MetadataValue.timestamp(done.created_at)
+        told["target"] = location(target).shown
         return dg.Output(done.id, metadata=told)
 
     return job_of(

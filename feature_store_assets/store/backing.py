@@ -48,9 +48,7 @@ class Backing(Facade):
             store's, or the store lost a part that a backup still has. Nothing was removed.
         """
         self.usage.flush()
-        return Backup(self.config.root, self.config.online, self.parts.database).run(
-            target, keep=keep, told=told
-        )
+        return Backup(self.parts).run(target, keep=keep, told=told)
 
     @staticmethod
     def list_backups(target: str | Path) -> list[Listed]:

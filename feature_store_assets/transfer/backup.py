@@ -93,6 +93,7 @@ from feature_store_assets.transfer.known import (
 )
 
 if TYPE_CHECKING:
+    from feature_store_assets.parts import Parts
     from feature_store_assets.registry.database import Database
 
 # Snapshots cannot be named so: their names hold no colon.
@@ -163,21 +164,19 @@ class _Gone(Exception):
 
 @dataclass(frozen=True)
 class Backup:
-    """Backups of one store.
+    """Backups of one store."""
 
-    Parameters
-    ----------
-    root
-        The data root.
-    online
-        The online store's URI.
-    database
-        The registry's database.
-    """
+    parts: Parts
 
-    root: Path
-    online: str
-    database: Database
+    @property
+    def root(self) -> Path:
+        """The data root."""
+        return self.parts.config.root
+
+    @property
+    def database(self) -> Database:
+        """The registry's."""
+        return self.parts.database
 
     def run(
         self,
@@ -318,10 +317,9 @@ class _Run:
         return StoredFile(path.name, stored, written.size, written.sha256)
 
     def _online(self) -> OnlineCopy | None:
-        if not self.store.online.startswith("lmdb://"):
-            return None
-        source = Path(self.store.online.removeprefix("lmdb://"))
-        if not (source / "data.mdb").exists():
+        uri = self.store.parts.config.online
+        source = Path(uri.removeprefix("lmdb://"))
+        if not uri.startswith("lmdb://") or not (source / "data.mdb").exists():
             return None
         folder, began = self.scratch / "online", datetime.now(UTC)
         folder.mkdir()

@@ -52,7 +52,7 @@ _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
 # Rows that are read before they are written.
 _BYTES_AT_ONCE = 16 << 20
 # Columns that are counted on from, so that there is a number after the last one.
-_COUNTED, _LAST = ("sequence", "id"), 2**62
+_COUNTED, _LAST = {"sequence", "id"}, 2**62
 RESTORE = "restore"
 
 
@@ -287,15 +287,13 @@ def _row(line: bytes, named: list[str], schema: str) -> tuple[str, Row]:
             raise ValueError("a line of it is no row of the tables that it names")
     if len(values) != len(columns):
         raise ValueError(f"a row of '{name}' has {len(values)} values")
-    row = {}
-    for column, value in zip(columns, values, strict=True):
-        try:
-            row[column.name] = decoded(column, value, strict=False)
-        except (TypeError, ValueError) as error:
-            why = f": {error}" if str(error) else ""
-            raise ValueError(f"a row of '{name}' has no sound '{column.name}'{why}") from None
-        if column.name in _COUNTED and row[column.name] >= _LAST:
-            raise ValueError(f"a row of '{name}' has too great a '{column.name}'")
+    try:
+        row = decoded([*columns], values, strict=False)
+    except ValueError as error:
+        raise ValueError(f"a row of '{name}' {error}") from None
+    for counted in _COUNTED & row.keys():
+        if row[counted] >= _LAST:
+            raise ValueError(f"a row of '{name}' has too great a '{counted}'")
     return name, row
 
 

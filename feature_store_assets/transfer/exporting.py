@@ -58,12 +58,8 @@ from feature_store_assets.transfer.archive import (
 from feature_store_assets.transfer.registry_state import export_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.registry.applied import Applied
-    from feature_store_assets.registry.database import Database
-    from feature_store_assets.snapshots import Snapshots
+    from feature_store_assets.parts import Parts
 
 # Snapshots cannot be named so: their names hold no colon.
 _PIN = "export:"
@@ -101,18 +97,9 @@ class Exported:
 
 @dataclass(frozen=True)
 class Exporting:
-    """Exports from a store.
+    """Exports from a store."""
 
-    Parameters
-    ----------
-    table
-        Returns a group's table.
-    """
-
-    database: Database
-    applied: Applied
-    snapshots: Snapshots
-    table: Callable[[FeatureGroup], OfflineTable]
+    parts: Parts
 
     def export(
         self,
@@ -151,7 +138,7 @@ class Exporting:
             raise DataError("The range is empty: its end is not after its start.")
         into = Target(target)
         # As long as a name of a lease may be.
-        with Leases(self.database).hold(f"export to {target.resolve()}"[-260:]) as lease:
+        with Leases(self.parts.database).hold(f"export to {target.resolve()}"[-260:]) as lease:
             plan, finished = self._begun(into, what, within, features)
             reused = len(finished)
             if not into.is_whole:
@@ -171,10 +158,10 @@ class Exporting:
 
     def _chosen(self, features: Any) -> tuple[list[FeatureGroup], list[FeatureView]]:
         if features is None:
-            rows = export_state(self.database)["parts"]["declarations"]
+            rows = export_state(self.parts.database)["parts"]["declarations"]
             told = [json.loads(row["definition"]) for row in rows if row["kind"] == "group"]
-            return [FeatureGroup.from_json(each) for each in told], self.applied.views()
-        resolved = [self.applied.resolve(each) for each in _listed(features)]
+            return [FeatureGroup.from_json(each) for each in told], self.parts.applied.views()
+        resolved = [self.parts.applied.resolve(each) for each in _listed(features)]
         groups = {
             (part.group.name, part.group.version): part.group
             for each in resolved
@@ -212,7 +199,7 @@ class Exporting:
             groups = [self._as_now(each) for each in chosen]
             views = [each.to_json() for each in declared]
         else:
-            held = self.snapshots.table.manifest(what.snapshot)
+            held = self.parts.snapshots.table.manifest(what.snapshot)
             groups = [self._as_pinned(each) for each in held["groups"]]
             views = [] if held.get("view") is None else [held["view"]]
         plan = Plan(
@@ -224,20 +211,20 @@ class Exporting:
         return plan
 
     def _as_now(self, group: FeatureGroup) -> ArchivedGroup:
-        table = self.table(group)
+        table = self.parts.table(group)
         return self._planned_group(group, table.version() if table.exists else None)
 
     def _as_pinned(self, held: dict[str, Any]) -> ArchivedGroup:
         definition = held.get("definition")
         group = (
-            self.applied.group(held["group"], held["version"])
+            self.parts.applied.group(held["group"], held["version"])
             if definition is None
             else FeatureGroup.from_json(definition)
         )
         return self._planned_group(group, held["table_version"])
 
     def _planned_group(self, group: FeatureGroup, version: int | None) -> ArchivedGroup:
-        columns = {} if version is None else self.table(group).columns
+        columns = {} if version is None else self.parts.table(group).columns
         return ArchivedGroup(
             group.name, group.version, version, group.to_json(), columns, 0, 0, []
         )  # fmt: skip
@@ -250,7 +237,7 @@ class Exporting:
             for each in plan.groups
             if each.table_version is not None
         ]
-        with self.database.write() as connection:
+        with self.parts.database.write() as connection:
             for group, number, version in versions:
                 # What a snapshot pins is there, however old it is.
                 if plan.snapshot is None and version < floor_of(connection, group, number):
@@ -261,28 +248,28 @@ class Exporting:
                     plan.pin,
                     versions,
                     description=f"{socket.gethostname()}:{target.resolve()}",
-                    created_by=self.database.actor.name,
+                    created_by=self.parts.database.actor.name,
                 )
         if plan.what.snapshot is not None:
             try:  # and was there when it was pinned, if it still is
-                self.snapshots.pins.of(plan.what.snapshot)
+                self.parts.snapshots.pins.of(plan.what.snapshot)
             except KeyError:
-                self.snapshots.pins.remove(plan.pin)
+                self.parts.snapshots.pins.remove(plan.pin)
                 raise
 
     def _is_pinned(self, name: str) -> bool:
-        return any(each.snapshot == name for each in self.snapshots.pins.all())
+        return any(each.snapshot == name for each in self.parts.snapshots.pins.all())
 
     def _clean(self) -> None:
         """Let go of what exports on this host pinned whose folders are gone."""
-        first_of = {each.snapshot: each for each in self.snapshots.pins.all()}
+        first_of = {each.snapshot: each for each in self.parts.snapshots.pins.all()}
         for each in first_of.values():
             host, _, path = each.description.partition(":")
             if not each.snapshot.startswith(_PIN) or host != socket.gethostname():
                 continue
             plan = Target(Path(path)).plan
             if plan is None or plan.pin != each.snapshot:
-                self.snapshots.pins.remove(each.snapshot)
+                self.parts.snapshots.pins.remove(each.snapshot)
 
     # Writing
 
@@ -310,7 +297,7 @@ class Exporting:
         told: Told,
     ) -> Iterator[ArchivedFile]:
         """Write the files of one group, some partitions at a time, and return all of them."""
-        table = self.table(group.group)
+        table = self.parts.table(group.group)
         by_partition: dict[str, list[DataFile]] = {}
         if group.table_version is not None:
             start, end = plan.range.start, plan.range.end
@@ -364,7 +351,7 @@ class Exporting:
         self, target: Target, groups: Sequence[ArchivedGroup], views: Sequence[dict[str, Any]]
     ) -> Kept:
         """Write what the registry knows of groups and views, and of partitions that are whole."""
-        state = export_state(self.database)
+        state = export_state(self.parts.database)
         named = {(*("group", *each.place), each.group.hash) for each in groups}
         declared = [FeatureView.from_json(each) for each in views]
         named |= {("view", each.name, 1, each.hash) for each in declared}
@@ -407,7 +394,7 @@ class Exporting:
         }
         told = {"digest": archive.digest, "groups": groups, "snapshot": plan.what.snapshot or ""}
         pinned = any(each.table_version is not None for each in plan.groups)
-        with self.database.write() as connection:
+        with self.parts.database.write() as connection:
             gone = connection.execute(sa.delete(pins).where(pins.c.snapshot == plan.pin)).rowcount
             if gone or not pinned:  # else a run that was killed had come as far
                 append(connection, "export", "archive", told)

@@ -10,11 +10,11 @@ anew. The table's own log says which, so nothing else has to be kept, or can be 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,11 +23,9 @@ from feature_store_assets.errors import (
     ArchiveConflict,
     BreakingChange,
     CodeNotTrusted,
-    DataError,
     DeclarationError,
     GroupHeld,
     ImportConflict,
-    suggestion,
 )
 from feature_store_assets.offline.reading import portions
 from feature_store_assets.progress import Told, progress
@@ -36,24 +34,21 @@ from feature_store_assets.registry.changes import breaking
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.transfer.archive import ROWS_AT_ONCE, Archive, ArchivedGroup
-from feature_store_assets.transfer.registry_state import declared_in, import_state
+from feature_store_assets.transfer.registry_state import (
+    OnConflict,
+    check_conflict,
+    declared_in,
+    import_state,
+)
 
 if TYPE_CHECKING:
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.registry.applied import Applied
-    from feature_store_assets.registry.audit import Audit
-    from feature_store_assets.registry.database import Database
-    from feature_store_assets.registry.holds import Holds
-    from feature_store_assets.registry.statistics import Statistics
-    from feature_store_assets.snapshots import Snapshots
-    from feature_store_assets.snapshots.manifest import Describe
+    from feature_store_assets.parts import Parts
 
-OnConflict = Literal["refuse", "keep", "replace"]
 # The commits of an import carry the archive's digest under this name.
 _NOTE = "feature_store.archive"
-_WAYS = ("refuse", "keep", "replace")
 
 
 @dataclass(frozen=True)
@@ -100,35 +95,9 @@ class Imported:
 
 @dataclass(frozen=True)
 class Importing:
-    """Imports into a store.
+    """Imports into a store."""
 
-    Parameters
-    ----------
-    table, prepare
-        Return a group's table; make or extend it, where the group's keys have types.
-    publish, reach
-        Make the online rows follow partitions; refuse where they could not.
-    describe
-        Returns the statistics that a snapshot's manifest keeps.
-    declared
-        Called when declarations have changed.
-    modules
-        Modules whose functions may run here.
-    """
-
-    database: Database
-    applied: Applied
-    holds: Holds
-    snapshots: Snapshots
-    statistics: Statistics
-    audit: Audit
-    table: Callable[[FeatureGroup], OfflineTable]
-    prepare: Callable[[FeatureGroup], object]
-    publish: Callable[[FeatureGroup, Sequence[str]], object]
-    reach: Callable[[FeatureGroup], object]
-    describe: Describe
-    declared: Callable[[], object]
-    modules: Collection[str]
+    parts: Parts
 
     def load(
         self,
@@ -166,12 +135,9 @@ class Importing:
         CodeNotTrusted
             Views compute features by functions that this store does not know.
         """
-        if on_conflict not in _WAYS:
-            raise DataError(
-                f"on_conflict cannot be '{on_conflict}'." + suggestion(on_conflict, _WAYS)
-            )
+        check_conflict(on_conflict)
         archive.verify()
-        with self.database.write():
+        with self.parts.database.write():
             pass  # an empty registry gets its tables
         foreign = self._foreign(archive)
         if foreign and not trust_code:
@@ -179,7 +145,7 @@ class Importing:
         groups = [self._merged(each) for each in archive.manifest.groups]
         views = self._views(archive, on_conflict)
         fills = [
-            _Fill(archive, each, self.table(group), group, on_conflict, self.holds, self.applied)
+            _Fill(self.parts, archive, each, group, on_conflict)
             for each, group in zip(archive.manifest.groups, groups, strict=True)
         ]
         resumed = sum(len(fill.done()) for fill in fills)
@@ -188,16 +154,16 @@ class Importing:
             raise ArchiveConflict(taken)
         for group in groups:
             if self._is_served(group):
-                self.reach(group)
+                self.parts.serving.reach(group)
         # All is checked: from here on it is written.
-        with self.database.write() as connection:
+        with self.parts.database.write() as connection:
             trust(connection, foreign, reason="import")
         self._declare(archive, groups, views)
         filled = [self._fill(fill, told) for fill in fills]
         for fill, done in zip(fills, filled, strict=True):
             self._describe(fill, done)
             if done.rows and self._is_served(fill.group):
-                self.publish(fill.group, ())
+                self.parts.publish(fill.group, ())
         snapshot, notes = self._snapshot(archive, fills)
         counts = {
             fill.told.called: {
@@ -207,7 +173,7 @@ class Importing:
             }
             for fill, done in zip(fills, filled, strict=True)
         }
-        self.audit.add(
+        self.parts.audit.add(
             "import",
             "archive",
             {"digest": archive.digest, "on_conflict": on_conflict, "groups": counts},
@@ -219,8 +185,8 @@ class Importing:
     def _foreign(self, archive: Archive) -> list[str]:
         """Return the functions that the archive names anywhere and that may not run here."""
         named = [*archive.views, *declared_in(archive.state)]
-        with self.database.read() as connection:
-            return untrusted(connection, named, self.modules)
+        with self.parts.database.read() as connection:
+            return untrusted(connection, named, self.parts.config.request_modules)
 
     def _merged(self, told: ArchivedGroup) -> FeatureGroup:
         """Return the group as it is here, with the features that only the archive knows.
@@ -231,15 +197,15 @@ class Importing:
             Its rows and the archive's cannot lie in one table.
         """
         archived = told.group
-        here = self.applied.find(*told.place)
+        here = self.parts.applied.find(*told.place)
         if here is None:
-            if any(view.name == told.name for view in self.applied.views()):
+            if any(view.name == told.name for view in self.parts.applied.views()):
                 raise DeclarationError(f"A view is named '{told.name}' here: names are shared.")
             return archived
         known = set(archived.feature_names)
         extra = [each for each in here.features if each.name not in known]
         broken = breaking(here, replace(archived, features=(*archived.features, *extra)))
-        table = self.table(here)
+        table = self.parts.table(here)
         if table.exists and not broken:
             types = table.columns
             broken = [
@@ -255,8 +221,8 @@ class Importing:
 
     def _views(self, archive: Archive, on_conflict: OnConflict) -> list[FeatureView]:
         """Return the views to apply."""
-        here = {view.name: view for view in self.applied.views()}
-        groups = {group.name for group in self.applied.groups()}
+        here = {view.name: view for view in self.parts.applied.views()}
+        groups = {group.name for group in self.parts.applied.groups()}
         views = archive.views
         for view in views:
             if view.name in groups:
@@ -271,28 +237,28 @@ class Importing:
         self, archive: Archive, groups: Sequence[FeatureGroup], views: Sequence[FeatureView]
     ) -> None:
         """Make groups and views known, those that are new here with their history."""
-        known = [self.applied.find(group.name, group.version) for group in groups]
+        known = [self.parts.applied.find(group.name, group.version) for group in groups]
         if views or not all(known):
             import_state(
-                self.database,
+                self.parts.database,
                 archive.state,
                 "keep",
                 parts=("declarations", "stages"),
-                prepare=self.prepare,
-                modules=self.modules,
+                prepare=self.parts.prepare_table,
+                modules=self.parts.config.request_modules,
             )
-        self.applied.apply(
+        self.parts.applied.apply(
             [*(group for group in groups if self._differs(group)), *views],
-            prepare=self.prepare,
+            prepare=self.parts.prepare_table,
         )
-        self.declared()
+        self.parts.serving.forget()
 
     def _differs(self, group: FeatureGroup) -> bool:
-        here = self.applied.find(group.name, group.version)
+        here = self.parts.applied.find(group.name, group.version)
         return here is None or here.hash != group.hash
 
     def _is_served(self, group: FeatureGroup) -> bool:
-        newest = self.applied.find(group.name)
+        newest = self.parts.applied.find(group.name)
         return group.online and (newest is None or newest.version <= group.version)
 
     # Rows
@@ -318,9 +284,9 @@ class Importing:
     def _forget(self, fill: _Fill, partitions: Sequence[str]) -> None:
         """Forget the statistics of rows that go; before they do, lest a kill leaves them."""
         place = fill.told.place
-        if self.statistics.of(*place, partitions):
-            others = set(self.statistics.of(*place)).difference(partitions)
-            self.statistics.forget(*place, others, datetime.now(UTC), dry_run=False)
+        if self.parts.review.statistics.of(*place, partitions):
+            others = set(self.parts.review.statistics.of(*place)).difference(partitions)
+            self.parts.review.statistics.forget(*place, others, datetime.now(UTC), dry_run=False)
 
     def _describe(self, fill: _Fill, done: Filled) -> None:
         """Keep the archive's statistics of partitions that hold its rows and no others."""
@@ -333,7 +299,7 @@ class Importing:
                 found = Profile.from_json(json.loads(row["profile"]))
                 profiles.setdefault(row["partition"], {})[row["feature"]] = found
         version = fill.table.version()
-        self.statistics.put(*fill.told.place, profiles, table_version=version)
+        self.parts.review.statistics.put(*fill.told.place, profiles, table_version=version)
 
     # Snapshot
 
@@ -342,14 +308,13 @@ class Importing:
         held = archive.manifest.snapshot
         if held is None:
             return "", []
-        name = held["name"]
-        why = ""
+        snapshots, name, why = self.parts.snapshots, held["name"], ""
         if not archive.manifest.range.everything:
             why = "the archive holds a part of it only"
         elif others := [fill.told.called for fill in fills if not fill.is_alone()]:
             why = f"{', '.join(others)} held other rows already"
-        elif any(each.name == name for each in self.snapshots.table.all()):
-            pinned = {pin.feature_group: pin.table_version for pin in self.snapshots.pins.of(name)}
+        elif any(each.name == name for each in snapshots.table.all()):
+            pinned = {pin.feature_group: pin.table_version for pin in snapshots.pins.of(name)}
             if all(fill.is_pinned(pinned.get(fill.told.name)) for fill in fills):
                 return name, []
             why = "another snapshot has that name here"
@@ -358,9 +323,8 @@ class Importing:
         about = About(
             name, held["description"], held["created_by"], held["tags"], held.get("view")
         )  # fmt: skip
-        self.snapshots.create(
-            about, [(fill.group, fill.table) for fill in fills if fill.table.exists], self.describe
-        )
+        tables = [(fill.group, fill.table) for fill in fills if fill.table.exists]
+        snapshots.create(about, tables, self.parts.review.summary)
         return name, []
 
 
@@ -372,13 +336,15 @@ class _Overtaken(Exception):
 class _Fill:
     """One group's part of an import."""
 
+    parts: Parts
     archive: Archive
     told: ArchivedGroup
-    table: OfflineTable
     group: FeatureGroup
     on_conflict: OnConflict
-    holds: Holds
-    applied: Applied
+
+    @cached_property
+    def table(self) -> OfflineTable:
+        return self.parts.table(self.group)
 
     @property
     def _note(self) -> dict[str, str]:
@@ -402,7 +368,7 @@ class _Fill:
             done = self.done()
             rest, taken = [key for key in rest if key not in done], taken - done
         if taken and self.on_conflict == "replace":
-            hold = self.holds.of("group", self.told.name)
+            hold = self.parts.holds.of("group", self.told.name)
             if hold is not None:
                 raise GroupHeld(self.told.name, hold.reason)
         if self.on_conflict == "keep":
@@ -460,7 +426,7 @@ class _Fill:
         _Overtaken
             In this version other partitions are to be written.
         """
-        self.applied.check_unchanged(self.group)
+        self.parts.applied.check_unchanged(self.group)
         still, taken = self.open(keys)
         if still != list(keys) or (taken and self.on_conflict == "refuse"):
             raise _Overtaken

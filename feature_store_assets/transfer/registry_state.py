@@ -315,26 +315,16 @@ def _sound(part: str, given: Any) -> list[Row]:
         where = f"Row {number} of part '{part}' of the state"
         if not isinstance(told, dict) or told.keys() != {column.name for column in columns}:
             raise DataError(f"{where} does not have the columns of its table.")
-        row: Row = {}
-        for column in columns:
-            try:
-                row[column.name] = decoded(column, told[column.name])
-                if column.name == "profile":
-                    _check_profile(row["profile"])
-            except UNSOUND:
-                raise DataError(f"{where} has no sound '{column.name}'.") from None
+        try:
+            row = decoded(columns, (told[column.name] for column in columns))
+        except ValueError as error:
+            raise DataError(f"{where} {error}.") from None
         key = tuple(row[name] for name in keys)
         if keys and key in seen:
             raise DataError(f"{where} is there twice.")
         seen.add(key)
         found.append(row)
     return found
-
-
-def _check_profile(text: str) -> None:
-    from feature_store_assets.quality.statistics import Profile
-
-    Profile.from_json(json.loads(text))
 
 
 def _declared(row: Row) -> Declared:

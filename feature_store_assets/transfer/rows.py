@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import sqlalchemy as sa
 
 from feature_store_assets.registry.database import Instant, training_sets
-from feature_store_assets.storage.foreign import check_name
+from feature_store_assets.storage.foreign import UNSOUND, check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 _T = TypeVar("_T")
 _ODD_FLOATS = ("nan", "inf", "-inf")
@@ -28,8 +28,10 @@ def encoded(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:
-    """Return a value as its column takes it; TypeError or ValueError if it takes no such.
+def decoded(
+    columns: Sequence[sa.Column[Any]], values: Iterable[Any], *, strict: bool = True
+) -> dict[str, Any]:
+    """Return a row as its table takes it; ValueError names the column that takes no such value.
 
     Parameters
     ----------
@@ -37,6 +39,17 @@ def decoded(column: sa.Column[Any], value: Any, *, strict: bool = True) -> Any:
         Whether texts must be what the column promises. Not so for what an SQLite registry held,
         which does not look at lengths: that comes back as it was.
     """
+    row = {}
+    for column, value in zip(columns, values, strict=True):
+        try:
+            row[column.name] = _value(column, value, strict=strict)
+        except UNSOUND as error:
+            why = f": {error}" if str(error) else ""
+            raise ValueError(f"has no sound '{column.name}'{why}") from None
+    return row
+
+
+def _value(column: sa.Column[Any], value: Any, *, strict: bool) -> Any:
     kind = column.type
     if value is None and column.nullable:
         return None
@@ -63,7 +76,11 @@ def _text(column: sa.Column[Any], value: Any, *, strict: bool) -> str:
         if "\0" in value or len(value) > (longest or len(value)):
             raise TypeError
         if column.name in _JSON:
-            _within(json.loads, value)  # odd floats are written as Python does
+            content = _within(json.loads, value)  # odd floats are written as Python does
+            if column.name == "profile":
+                from feature_store_assets.quality.statistics import Profile
+
+                Profile.from_json(content)
     if column.table is training_sets and column.name == "name":
         check_name(value, "training")
     return value

@@ -342,7 +342,7 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
     store.register_feature_group(GROUP)
     write(store, 1)
     live = {file.path for file in store.table(GROUP).files()}
-    made = Backup(store.config.root, store.config.online, store.parts.database)
+    made = Backup(store.parts)
     with _scratch(store.config.root) as scratch:
         known, place = known_to(store.parts.database), location(tmp_path / "kept")
         mark_owner(place, known.store)
