@@ -56,14 +56,3 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
         "registry, online store. Only what is new is copied, and nobody has to wait.",
         BackupConfig(),
     )
-
-
-def backup_schedule(backup: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return the schedule of backups, which is off."""
-    return dg.ScheduleDefinition(
-        name="nightly_backup",
-        job=backup,
-        cron_schedule="0 2 * * *",
-        run_config=dg.RunConfig(ops={"backup": BackupConfig(keep=14)}),
-        description="Backs the store up every night to FEATURE_STORE_BACKUP_TARGET; keeps 14.",
-    )

@@ -172,7 +172,10 @@ def compact_job(open_store: OpenStore) -> dg.JobDefinition:
 
 
 def upkeep_schedules(
-    snapshot: dg.JobDefinition, retain: dg.JobDefinition, compact: dg.JobDefinition
+    snapshot: dg.JobDefinition,
+    retain: dg.JobDefinition,
+    compact: dg.JobDefinition,
+    backup: dg.JobDefinition,
 ) -> list[dg.ScheduleDefinition]:
     """Return the schedules of upkeep: the dry run of retention runs, the others are off."""
     return [
@@ -202,5 +205,12 @@ def upkeep_schedules(
             job=compact,
             cron_schedule="0 5 * * 0",
             description="Writes small files together on Sundays.",
+        ),
+        dg.ScheduleDefinition(
+            name="nightly_backup",
+            job=backup,
+            cron_schedule="0 2 * * *",
+            run_config={"ops": {"backup": {"config": {"keep": 14}}}},
+            description="Backs the store up every night to FEATURE_STORE_BACKUP_TARGET; keeps 14.",
         ),
     ]

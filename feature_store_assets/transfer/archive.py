@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -37,9 +37,6 @@ from feature_store_assets.storage.foreign import (
 )
 from feature_store_assets.storage.sealed import read_sealed
 from feature_store_assets.transfer.registry_state import read_state
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 FORMAT, VERSION = "feature-store archive", 1
 MANIFEST, REGISTRY = "archive.json", "registry.json"
@@ -315,8 +312,10 @@ class Archive:
         return "" if self._place.digest(file.path) == file.sha256 else f"{file.path} was changed"
 
     def _table(self, group: ArchivedGroup, file: ArchivedFile) -> pa.Table:
+        import pyarrow.parquet as pq
+
         wanted = group.schema.arrow
-        with _opened(self.path / file.path) as opened:
+        with pq.ParquetFile(self.path / file.path) as opened:
             table = opened.read()
         if table.schema.names != wanted.names:
             raise KeyError(f"its columns are {', '.join(table.schema.names)}")
@@ -350,12 +349,6 @@ def _sound(manifest: Manifest) -> Manifest:
     for view in manifest.views:
         FeatureView.from_json(view)
     return manifest
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path)
 
 
 def digested(table: pa.Table) -> dict[str, str]:

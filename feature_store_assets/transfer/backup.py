@@ -94,7 +94,6 @@ from feature_store_assets.transfer.known import (
 
 if TYPE_CHECKING:
     from feature_store_assets.parts import Parts
-    from feature_store_assets.registry.database import Database
 
 # Snapshots cannot be named so: their names hold no colon.
 _PIN = "backup:"
@@ -162,86 +161,66 @@ class _Gone(Exception):
         super().__init__(", ".join(paths))
 
 
-@dataclass(frozen=True)
-class Backup:
-    """Backups of one store."""
+def back_up(
+    parts: Parts, target: str | Path, *, keep: int | None = None, told: Told = lambda _: None
+) -> BackedUp:
+    """Write a backup, only what is new since the one before; readers and writers go on.
 
-    parts: Parts
+    Parameters
+    ----------
+    target
+        A folder outside the data root, or the URL of an object store.
+    keep
+        How many backups stay; all by default.
+    told
+        Hears how it goes.
 
-    @property
-    def root(self) -> Path:
-        """The data root."""
-        return self.parts.config.root
-
-    @property
-    def database(self) -> Database:
-        """The registry's."""
-        return self.parts.database
-
-    def run(
-        self,
-        target: str | Path,
-        *,
-        keep: int | None = None,
-        told: Told = lambda _: None,
-    ) -> BackedUp:
-        """Write a backup, only what is new since the one before; readers and writers go on.
-
-        Parameters
-        ----------
-        target
-            A folder outside the data root, or the URL of an object store.
-        keep
-            How many backups stay; all by default.
-        told
-            Hears how it goes.
-
-        Raises
-        ------
-        WriteRefused
-            Another backup of this store is under way.
-        BackupRefused
-            The target is not this store's, or the store has lost a part that it had in the last
-            backup: nothing was written or removed.
-        WriteConflict
-            Files went away at each attempt.
-        """
-        if keep is not None and keep < 1:
-            raise DataError(f"keep={keep} would keep no backup: keep 1 or more.")
-        place = location(target)
-        if place.local is not None and place.local.resolve().is_relative_to(self.root.resolve()):
-            raise DataError(f"'{target}' lies in the data root: back up to somewhere else.")
-        known = known_to(self.database)
-        check_root(self.root, known, place.shown)
-        with Leases(self.database).hold(BACKUP) as lease, _scratch(self.root) as scratch:
-            found, bad = manifests(place)
-            check_owner(place, known.store, found, bad)
-            reference = known.reference(found)
-            check_tables(versions(self.root, {}), known, reference, place.shown)
-            mark_owner(place, known.store)
-            clear(place, found, bad)
-            began = datetime.now(UTC)
-            name = f"{began:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
-            run = _Run(self, place, scratch, name, told, known, reference)
-            try:
-                manifest = run.copy(began, found)
-                lease.check()
-                write_manifest(place, manifest)
-            finally:
-                with self.database.write() as connection:
-                    _release(connection, name)
-            with self.database.write() as connection:
-                done = {"id": name, "files": len(manifest.all), "digest": manifest.registry.sha256}
-                append(connection, BACKUP, "store", done)
-            mark(place, found=(), mended=run.mended)
-            removed = forget(place, keep, name)
-        if removed:
-            told(f"Removed {len(removed)} older backups.")
-        files = manifest.all
-        return BackedUp(
-            name, began, len(files), sum(file.bytes for file in files), len(run.copied),
-            sum(run.copied), removed, tuple(manifest.lost), tuple(sorted(run.mended)),
-        )  # fmt: skip
+    Raises
+    ------
+    WriteRefused
+        Another backup of this store is under way.
+    BackupRefused
+        The target is not this store's, or the store has lost a part that it had in the last
+        backup: nothing was written or removed.
+    WriteConflict
+        Files went away at each attempt.
+    """
+    if keep is not None and keep < 1:
+        raise DataError(f"keep={keep} would keep no backup: keep 1 or more.")
+    root, database, place = parts.config.root, parts.database, location(target)
+    if place.local is not None and place.local.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"'{target}' lies in the data root: back up to somewhere else.")
+    known = known_to(database)
+    check_root(root, known, place.shown)
+    with Leases(database).hold(BACKUP) as lease, _scratch(root) as scratch:
+        found, bad = manifests(place)
+        check_owner(place, known.store, found, bad)
+        reference = known.reference(found)
+        check_tables(versions(root, {}), known, reference, place.shown)
+        mark_owner(place, known.store)
+        clear(place, found, bad)
+        began = datetime.now(UTC)
+        name = f"{began:%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
+        run = _Run(parts, place, scratch, name, told, known, reference)
+        try:
+            manifest = run.copy(began, found)
+            lease.check()
+            write_manifest(place, manifest)
+        finally:
+            with database.write() as connection:
+                _release(connection, name)
+        with database.write() as connection:
+            done = {"id": name, "files": len(manifest.all), "digest": manifest.registry.sha256}
+            append(connection, BACKUP, "store", done)
+        mark(place, found=(), mended=run.mended)
+        removed = forget(place, keep, name)
+    if removed:
+        told(f"Removed {len(removed)} older backups.")
+    files = manifest.all
+    return BackedUp(
+        name, began, len(files), sum(file.bytes for file in files), len(run.copied),
+        sum(run.copied), removed, tuple(manifest.lost), tuple(sorted(run.mended)),
+    )  # fmt: skip
 
 
 @dataclass
@@ -260,7 +239,7 @@ class _Run:
         Files there that no backup names: somebody's own, or what a killed backup left.
     """
 
-    store: Backup
+    parts: Parts
     place: Location
     scratch: Path
     name: str
@@ -296,12 +275,16 @@ class _Run:
                 self.told(f"{len(error.paths)} files went away meanwhile: looking again.")
                 gone |= {*error.paths}
         else:
-            raise WriteConflict(str(self.store.root), _ATTEMPTS)
+            raise WriteConflict(str(self.root), _ATTEMPTS)
         registry = self._keep(self.scratch / "registry", self._registry)
         return Manifest(
             FORMAT, VERSION, self.name, began, plan.store, SCHEMAS[-1], packages(), plan.tables,
             files, registry, online, [*plan.lost, *lost], "",
         )  # fmt: skip
+
+    @property
+    def root(self) -> Path:
+        return self.parts.config.root
 
     @property
     def _registry(self) -> str:
@@ -317,7 +300,7 @@ class _Run:
         return StoredFile(path.name, stored, written.size, written.sha256)
 
     def _online(self) -> OnlineCopy | None:
-        uri = self.store.parts.config.online
+        uri = self.parts.config.online
         source = Path(uri.removeprefix("lmdb://"))
         if not uri.startswith("lmdb://") or not (source / "data.mdb").exists():
             return None
@@ -339,7 +322,7 @@ class _Run:
 
     def _plan(self, gone: Collection[str]) -> _Plan:
         """Decide on one moment, and list what belongs to it."""
-        root, database = self.store.root, self.store.database
+        root, database = self.root, self.parts.database
         before = versions(root, {})
         with ExitStack() as reading, ExitStack() as looking:
             connection = looking.enter_context(database.write())
@@ -359,7 +342,7 @@ class _Run:
                     f"{_PIN}{self.name}",
                     newest,
                     description="a backup under way",
-                    created_by=self.store.database.actor.name,
+                    created_by=self.parts.database.actor.name,
                 )
             looking.close()
             dumped = dump(seen, self.scratch / "registry")
@@ -377,15 +360,15 @@ class _Run:
             pinned = {
                 at for group, number, at in dumped.pins if folder == f"offline/{group}/v{number}"
             }
-            wanted += table_files(self.store.root, folder, version, pinned)
+            wanted += table_files(self.root, folder, version, pinned)
         lost: list[str] = []
         for name, digest in dumped.training_sets.items():
             try:
-                wanted += training_set(self.store.root, name, digest)
+                wanted += training_set(self.root, name, digest)
             except ValueError as error:
                 lost.append(str(error))
-        wanted += loose(self.store.root)
-        there, missing = present(self.store.root, wanted)
+        wanted += loose(self.root)
+        there, missing = present(self.root, wanted)
         if not {*missing} <= {*gone}:
             raise _Gone(missing)
         return _Plan(tables, dumped.store, there, [*lost, *(f"{path} is gone" for path in missing)])
@@ -417,7 +400,7 @@ class _Run:
 
     def _copied(self, wanted: Wanted) -> StoredFile:
         """Return where a file is stored; it is copied if it is not there yet."""
-        source, stored, digest = location(self.store.root), wanted.stored, wanted.sha256
+        source, stored, digest = location(self.root), wanted.stored, wanted.sha256
         known = self.stored.get(stored)
         doubtful = known is not None and (known.size != wanted.bytes or stored in self.damaged)
         if doubtful and digest is None:

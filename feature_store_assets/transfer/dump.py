@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 # What is made anew, and what only the store itself may say of the code that it runs.
 _LEFT_OUT, _INDEX = ("search_entries", "functions", "leases"), "search_index"
-_MIGRATIONS = Path(tables.__file__).parent / "migrations"
 _AT_ONCE = 1_000
 _KINDS: dict[type[sa.types.TypeEngine[Any] | tables.Instant], str] = {
     tables.Instant: "instant",
@@ -143,12 +142,12 @@ def load(
             older = schema != tables.SCHEMAS[-1]
             if older:
                 _drop(connection)
-                _migrate(connection, schema)
+                tables.migrate(connection, schema)
             _check_there(connection, found)
             for name, rows in _tables(lines, found, schema):
                 _insert(connection, name, rows)
             if older:
-                _migrate(connection, tables.SCHEMAS[-1])
+                tables.migrate(connection)
             # Whatever the dump and its migrations say: nobody here has trusted this code yet.
             connection.execute(sa.delete(tables.functions))
             _count_on(connection)
@@ -245,7 +244,7 @@ def check_free(database: Database, *, over: str | None = None) -> None:
     """Refuse a registry that holds something; nothing is made where there is none."""
     if not database.exists:
         return
-    with mapped(database), database.engine.connect() as connection:
+    with database.mapped(), database.engine.connect() as connection:
         check_empty(connection, database.shown, over=over)
 
 
@@ -312,17 +311,6 @@ def _drop(connection: sa.Connection) -> None:
     connection.execute(sa.text("DELETE FROM alembic_version"))
 
 
-def _migrate(connection: sa.Connection, to: str) -> None:
-    """Bring the schema, and the rows that are there, up to a version."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, to)
-
-
 def _count_on(connection: sa.Connection) -> None:
     """Let PostgreSQL number new rows from where the old ones ended."""
     if connection.dialect.name != "postgresql":
@@ -332,13 +320,3 @@ def _count_on(connection: sa.Connection) -> None:
         if last is not None:
             sequence = sa.func.pg_get_serial_sequence(table.name, "id")
             connection.execute(sa.select(sa.func.setval(sequence, last)))
-
-
-@contextmanager
-def mapped(database: Database) -> Iterator[None]:
-    """Tell of a registry that cannot be used."""
-    try:
-        yield
-    except exc.DBAPIError as error:
-        reason = str(error.orig).strip().partition("\n")[0]
-        raise RegistryUnusable(database.shown, reason, "Is it there, and may you use it?") from None

@@ -17,7 +17,7 @@ from feature_store_assets.errors import BackupRefused
 from feature_store_assets.registry.database import audit, pins, statistics
 from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.transfer.contents import versions
-from feature_store_assets.transfer.dump import RESTORE, mapped
+from feature_store_assets.transfer.dump import RESTORE
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
@@ -58,7 +58,7 @@ def known_to(database: Database) -> Known:
     """Return what a registry of any schema knows; nothing is made where there is none."""
     if not database.exists:
         return Known()
-    with mapped(database), database.engine.connect() as connection:
+    with database.mapped(), database.engine.connect() as connection:
         there = set(sa.inspect(connection).get_table_names())
         if audit.name not in there:
             return Known()

@@ -26,7 +26,7 @@ from feature_store_assets_tests.migrations import migrate
 @pytest.fixture(autouse=True)
 def _by_alembic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here registries are made by the migrations themselves."""
-    monkeypatch.setattr(module, "_migrate", migrate)
+    monkeypatch.setattr(module, "migrate", migrate)
 
 
 def migrated(database: Database) -> None:

@@ -25,7 +25,7 @@ from feature_store_assets.registry.database import metadata
 from feature_store_assets.registry.leases import Leases
 from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.backup import Backup, _Run, _scratch
+from feature_store_assets.transfer.backup import _Run, _scratch
 from feature_store_assets.transfer.backups import (
     list_backups,
     manifests,
@@ -342,11 +342,10 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
     store.register_feature_group(GROUP)
     write(store, 1)
     live = {file.path for file in store.table(GROUP).files()}
-    made = Backup(store.parts)
     with _scratch(store.config.root) as scratch:
         known, place = known_to(store.parts.database), location(tmp_path / "kept")
         mark_owner(place, known.store)
-        run = _Run(made, place, scratch, "now", lambda _: None, known, None)
+        run = _Run(store.parts, place, scratch, "now", lambda _: None, known, None)
         plan = run._plan(set())
         write(store, 2)
         upkeep(store, 0)

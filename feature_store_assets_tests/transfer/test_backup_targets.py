@@ -22,6 +22,7 @@ from feature_store_assets.storage import location
 from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.backups import list_backups, manifests, note, verify_backup
+from feature_store_assets_tests.servers import object_store
 from feature_store_assets_tests.stores import new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import config_at, tree
 
@@ -193,6 +194,29 @@ def test_what_an_unfinished_backup_copied_of_its_own_goes_with_the_next(
     store.backup(target)
     assert not any((target / name).exists() for name in names)
     assert not any((target / "removed").iterdir())
+
+
+@pytest.mark.slow
+def test_an_object_store_keeps_backups_as_a_folder_does(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    small(store)
+    (tmp_path / "s3").mkdir()
+    with object_store(tmp_path / "s3"):
+        target = "s3://features/kept"
+        first = store.backup(target)
+        write(store, 7)
+        second = store.backup(target, keep=1)
+        assert (second.copied, second.removed) == (3, (first.id,))
+        assert [each.id for each in list_backups(target)] == [second.id]
+        assert verify_backup(target).files == second.files
+        with new_store(tmp_path / "other") as other:
+            FeatureStore.restore(target, other.config)
+            assert stored_x(other) == stored_x(store)
+        location(target).delete([next(iter(location(target).list("files")))])
+        with pytest.raises(BackupUnusable, match="is gone"):
+            verify_backup(target)
+        assert len(store.backup(target).mended) == 1
 
 
 # A store that lost a part
