@@ -21,8 +21,9 @@ from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.ingestion.gate import Judged
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality.drift import measure
-from feature_store_assets.quality.expectations import Verdict, check
+from feature_store_assets.quality.expectations import check
 from feature_store_assets.quality.statistics import profile
+from feature_store_assets.quality.verdicts import Verdict
 from feature_store_assets_tests.orchestration.shop import START, customer, day
 
 _ROWS, _PARTITIONS, _DAYS = 1_000_000, 10, 365

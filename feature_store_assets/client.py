@@ -49,6 +49,8 @@ class WriteResult(msgspec.Struct, frozen=True):
         The partitions of all these rows.
     version
         The table version that holds them.
+    warnings
+        What the rows break that is not critical.
     """
 
     feature_group: str
@@ -57,6 +59,7 @@ class WriteResult(msgspec.Struct, frozen=True):
     rows_duplicate: int
     partitions: tuple[str, ...]
     version: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows_inserted(self) -> int:

@@ -8,9 +8,10 @@ import dagster as dg
 import polars as pl
 
 from feature_store_assets import Entity, Feature, FeatureGroup, FeatureStore, Window
+from feature_store_assets.dagster_io.partitions import dagster_partitions
+from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
 from feature_store_assets.orchestration.materialize import materialize
-from feature_store_assets.orchestration.partitioning import Slots, dagster_partitions
 from feature_store_assets.quality.drift import Shift
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

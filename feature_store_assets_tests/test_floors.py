@@ -21,6 +21,7 @@ Import = ast.Import | ast.ImportFrom
 # They bring Dagster, Great Expectations or Polars, which most calls do without.
 HEAVY = (
     "dagster_io",
+    "ingestion.push_checks",
     "ingestion.review",
     "lineage.exports",
     "maintenance",

@@ -1,6 +1,7 @@
 """What a change touches: exactly what depends on it, with an effect and an owner for each."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DataError, LineageNotFound
 from feature_store_assets.lineage.impact import ChangeType
+from feature_store_assets.registry.dependents import User
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
 from feature_store_assets_tests.stores import copied_store, new_store, pushed, row
@@ -151,6 +153,29 @@ def test_a_whole_asset_or_group_means_all_its_columns(store: FeatureStore) -> No
     group = store.analyze_impact("spending", "delay")
     assert names(group) == names(everything)
     assert names(store.analyze_impact("refunds", "delay"))["views"] == ["churn", "scoring"]
+
+
+def test_who_uses_a_group_or_feature_is_told_alike_by_its_card_its_plan_and_its_impact(
+    store: FeatureStore,
+) -> None:
+    for name in ("spending.visits", "loyal.score", "loyal"):
+        users = store.card(name).used_by
+        assert {user.kind for user in users} == {"view", "snapshot", "training_set", "model"}
+        found = names(store.analyze_impact(name))
+        told: dict[str, list[str]] = {f"{user.kind}s": [] for user in users}
+        for user in sorted(users):
+            told[f"{user.kind}s"].append(user.name)
+        assert {kind: found[kind] for kind in told} == told
+    changed = replace(store.applied.group("loyal"), description="Who stays.")
+    assert store.plan(changed)[0].touches == store.card("loyal").used_by
+
+
+def test_what_reads_another_version_is_no_user(store: FeatureStore) -> None:
+    newer = pushed("loyal", Feature("score", "float64"), version=2)
+    store.apply(newer, FeatureView("later", [newer]))
+    later = (User("view", "later"),)
+    assert store.card("loyal.score").used_by == later
+    assert names(store.analyze_impact("loyal.score")) == {"views": ["later"]}
 
 
 def test_an_unknown_change_and_an_unknown_name_are_told(store: FeatureStore) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,24 @@ def test_reading_online_loads_no_offline_engine_either(root: str) -> None:
     reads = "".join(f"assert {read}\n" for read in ONLINE)
     unneeded = NEVER | {"polars", "deltalake", "redis", "alembic"}
     assert not loaded(f"{OPEN % root}{reads}") & unneeded
+
+
+def test_a_push_loads_neither_dagster_nor_great_expectations_nor_pandas(tmp_path: Path) -> None:
+    checked = """
+from feature_store_assets import Entity, Feature, FeatureGroup, expect
+from feature_store_assets.declaration.partitions import Partitions
+store.apply(FeatureGroup(
+    "p", entity=Entity("user", ["entity_id"]), online=True,
+    features=[Feature("x", "int64", ge=0, unique=True), Feature("c", "string", regex="^a"),
+              Feature("tags", "list<string>"), Feature("on", "bool"), Feature("day", "date32")],
+    partitions=Partitions.calendar(["year", "month"]),
+    expectations=[expect.column_values_to_match_strftime_format("c", strftime_format="a%Y"),
+                  expect.column_pair_values_to_be_equal("x", "x"),
+                  expect.column_mean_to_be_between("x", max_value=9)],
+))
+row = {"event_timestamp": T, "c": "a2024", "tags": ["b", None]}
+for x, mode in enumerate(("append", "upsert", "overwrite")):
+    assert store.write_features([{**row, "entity_id": "u", "x": x}], "p", mode).rows_written == 1
+    assert store.write_features([{**row, "entity_id": mode, "x": 9}], "p").rows_written == 1
+"""
+    assert not loaded(f"{OPEN % str(tmp_path / 'pushed')}{checked}") & NEVER

@@ -13,7 +13,9 @@ from feature_store_assets.cli.output import (
     print_table,
     tell,
 )
+from feature_store_assets.registry.summaries import GroupSummary
 
+_EMPTY: tuple[Any, ...] = (None, "", (), [], {})
 _KINDS = ("groups", "views", "features", "snapshots", "training-sets")
 
 
@@ -43,10 +45,10 @@ def _listed(store: "fs.FeatureStore", kind: str) -> tuple[list[str], list[list[A
         ]  # fmt: skip
     if kind == "snapshots":
         return ["snapshot", "group", "version", "table_version", "created"], [
-            [pin.snapshot, pin.feature_group, pin.group_version, pin.table_version,
+            [pin.owner, pin.feature_group, pin.group_version, pin.table_version,
              pin.created_at.isoformat()]
             for pin in store.pins()
-            if pin.of_snapshot  # those of training sets
+            if pin.of_snapshot
         ]  # fmt: skip
     if kind == "training-sets":
         return ["training set", "rows", "features"], [
@@ -55,9 +57,9 @@ def _listed(store: "fs.FeatureStore", kind: str) -> tuple[list[str], list[list[A
             for kept in [store.training_set(name)]
         ]
     return ["group", "version", "entity", "features", "stage", "written by", "description"], [
-        [group.name, group.version, group.entity.name, len(group.features), stage.group(group),
-         "Dagster" if group.materialized else "pushes", group.description]
-        for group in store.groups()
+        [each.name, each.version, each.entity, len(each.features), each.stage, each.written_by,
+         each.description]
+        for each in (GroupSummary.of(group, stage) for group in store.groups())
     ]  # fmt: skip
 
 
@@ -75,25 +77,28 @@ def show(name: str, *, as_json: bool) -> None:
     That is a group, a feature (GROUP.FEATURE) or a view.
     """
     with fs.FeatureStore.from_env() as store:
-        card = store.card(name)
+        card = store.card(name).to_json()
     if as_json:
         print_json(card)
         return
-    lists = {key: value for key, value in card.items() if isinstance(value, list) and value}
+    lists = {key: list(value) for key, value in card.items()
+             if isinstance(value, list | tuple) and value}  # fmt: skip
     shown = [[key, _short(value)] for key, value in card.items()
-             if key not in lists and value not in (None, "", [], {})]  # fmt: skip
+             if key not in lists and value not in _EMPTY]  # fmt: skip
     print_table(["", card["name"]], shown)
     for title, entries in lists.items():
         if isinstance(entries[0], dict):
             tell(title)
-            print_table(list(entries[0]), [list(map(_short, each.values())) for each in entries])
+            filled = {key for each in entries for key in each if each[key] not in _EMPTY}
+            columns = [key for key in entries[0] if key in filled]
+            print_table(columns, [[_short(each[key]) for key in columns] for each in entries])
         else:
             print_table([title], [[each] for each in entries])
 
 
 def _short(value: Any) -> Any:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {each}" for key, each in value.items())
+        return ", ".join(f"{key}: {each}" if each else key for key, each in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
@@ -114,7 +119,7 @@ def _short(value: Any) -> Any:
 @click.option(
     "--freshness",
     type=click.Choice(["fresh", "stale", "unknown"]),
-    help="Whether the group's newest event is as young as it promises.",
+    help="Whether the group is as young as it promises.",
 )
 @click.option("--limit", default=20, show_default=True)
 @as_json

@@ -70,7 +70,7 @@ def list_(*, as_json: bool) -> None:
                 each.name,
                 each.created_at.isoformat(timespec="seconds"),
                 each.created_by,
-                [pin.feature_group for pin in pins if pin.snapshot == each.name],
+                [pin.feature_group for pin in pins if pin.of_snapshot and pin.owner == each.name],
                 each.tags,
                 each.description,
             ]

@@ -34,7 +34,7 @@ def plan(module: str | None, file: Path | None, *, as_json: bool) -> None:
         ["change", "kind", "name", "version", "details", "touches"],
         [
             [each.action, each.kind, each.name, each.version, "; ".join(each.details),
-             ", ".join(each.touches)]
+             ", ".join(map(str, each.touches))]
             for each in planned
             if as_json or each.action != "unchanged"
         ],

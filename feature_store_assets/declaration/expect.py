@@ -5,14 +5,16 @@ and arguments where it is written; Great Expectations itself is imported only wh
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
+from functools import lru_cache
 from inspect import Parameter, Signature
 from typing import Any, Final, Literal, Self, cast
 
+from feature_store_assets.declaration.canonical import canonical
+from feature_store_assets.declaration.conditions import Column, Condition, decoded, encoded
 from feature_store_assets.declaration.expectations_table import (
     CHOICES,
     EXPECTATIONS,
@@ -24,85 +26,12 @@ from feature_store_assets.declaration.expectations_table import (
 from feature_store_assets.errors import DeclarationError, UnknownExpectation
 
 Severity = Literal["critical", "warning", "info"]
-Operator = Literal["==", "!=", "<", "<=", ">", ">=", "in", "is null", "is not null"]
 
 _CHECKS: Final = {**EXPECTATIONS, **OWN}
 _SEVERITIES: Final = ("critical", "warning", "info")
 _COLUMN_ARGUMENTS: Final = ("column", "column_A", "column_B", "column_list", "column_set")
 _PATTERNS: Final = ("regex", "regex_list")
 _BOUNDS: Final = ("min_value", "max_value")
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Rows that a check looks at: comparisons of columns with values, all of which must hold.
-
-    Made by `expect.col("country") == "US"`; `&` joins two. As in SQL, a missing value meets no
-    comparison, `!=` included.
-    """
-
-    terms: tuple[tuple[str, Operator, Any], ...]
-
-    def __and__(self, other: "Condition") -> "Condition":
-        return Condition(self.terms + other.terms)
-
-    def __bool__(self) -> bool:
-        raise DeclarationError(
-            "Join row conditions by '&', each side in parentheses; not by 'and'."
-        )
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns compared, each once."""
-        return tuple(dict.fromkeys(column for column, _, _ in self.terms))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """A column inside a row condition, from `expect.col(name)`."""
-
-    name: str
-
-    def _compared(self, operator: Operator, value: object) -> Condition:
-        if value is None:
-            raise DeclarationError(
-                f"No value of '{self.name}' compares with None: use .is_null() or .not_null()."
-            )
-        encoded(value, f"the row condition on '{self.name}'")
-        return Condition(((self.name, operator, value),))
-
-    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # builds a condition
-        return self._compared("==", other)
-
-    def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # builds a condition
-        return self._compared("!=", other)
-
-    def __lt__(self, other: object) -> Condition:
-        return self._compared("<", other)
-
-    def __le__(self, other: object) -> Condition:
-        return self._compared("<=", other)
-
-    def __gt__(self, other: object) -> Condition:
-        return self._compared(">", other)
-
-    def __ge__(self, other: object) -> Condition:
-        return self._compared(">=", other)
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-    def is_in(self, values: Iterable[object]) -> Condition:
-        """Rows whose value is one of `values`."""
-        return self._compared("in", tuple(values))
-
-    def is_null(self) -> Condition:
-        """Rows without a value."""
-        return Condition(((self.name, "is null", None),))
-
-    def not_null(self) -> Condition:
-        """Rows with a value."""
-        return Condition(((self.name, "is not null", None),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +55,7 @@ class Expectation:
     @property
     def kwargs(self) -> dict[str, Any]:
         """The arguments as they were given, dates and datetimes restored."""
-        return cast("dict[str, Any]", decoded(json.loads(self.arguments)))
+        return dict(_arguments(self.arguments))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -159,7 +88,12 @@ class Expectation:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Return the expectation that `to_json` wrote."""
-        return cls(kept["name"], _canonical(kept["arguments"]), kept["severity"])
+        return cls(kept["name"], canonical(kept["arguments"]), kept["severity"])
+
+
+@lru_cache(maxsize=4096)
+def _arguments(text: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", decoded(json.loads(text)))
 
 
 class Check:
@@ -220,7 +154,7 @@ class Check:
                 f"'{severity}' is no severity of expect.{name}(): use one of {_SEVERITIES}."
             )
         _check_arguments(name, given)
-        return Expectation(name, _canonical(encoded(given, f"expect.{name}()")), severity)
+        return Expectation(name, canonical(encoded(given, f"expect.{name}()")), severity)
 
 
 class Expect:
@@ -470,65 +404,3 @@ def _check_values(name: str, values: object) -> None:
         raise DeclarationError(f"The value_set of expect.{name}() is a list, not {values!r}.")
     if not list(values):
         raise DeclarationError(f"The value_set of expect.{name}() is empty: nothing would pass.")
-
-
-def _canonical(value: object) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def encoded(value: object, where: str) -> object:
-    """Return JSON for an argument; dates and conditions are tagged by `$` keys."""
-    if isinstance(value, date | Condition):
-        return _tagged(value, where)
-    if isinstance(value, Mapping):
-        if not all(isinstance(key, str) and not key.startswith("$") for key in value):
-            raise DeclarationError(f"Mappings in {where} have plain strings as keys.")
-        return {key: encoded(each, where) for key, each in value.items()}
-    if isinstance(value, set | frozenset):  # sets have no order, equal declarations need one
-        return sorted((encoded(each, where) for each in value), key=_canonical)
-    if isinstance(value, list | tuple | range):
-        return [encoded(each, where) for each in value]
-    return _scalar(value, where)
-
-
-def _tagged(value: date | Condition, where: str) -> dict[str, object]:
-    if isinstance(value, Condition):
-        return {"$condition": [[c, o, encoded(v, where)] for c, o, v in value.terms]}
-    if not isinstance(value, datetime):
-        return {"$date": value.isoformat()}
-    if value.tzinfo is None:
-        raise DeclarationError(
-            f"The time {value} in {where} has no time zone; timestamps are UTC here: add "
-            f"tzinfo=datetime.UTC."
-        )
-    return {"$datetime": value.isoformat()}
-
-
-def _scalar(value: object, where: str) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DeclarationError(f"{value} in {where} is no number that JSON can hold.")
-    # Exact types: a subclass (numpy's float64) would come back as another type.
-    for plain in (bool, int, float, str):
-        if isinstance(value, plain):
-            return plain(value)
-    if value is None:
-        return None
-    raise DeclarationError(
-        f"A {type(value).__name__} in {where} cannot be kept as JSON: use numbers, strings, bools, "
-        f"dates, datetimes, and lists of these."
-    )
-
-
-def decoded(value: Any) -> Any:
-    """Return the argument that `encoded` wrote, sequences as lists."""
-    if isinstance(value, list):
-        return [decoded(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if "$datetime" in value:
-        return datetime.fromisoformat(value["$datetime"])
-    if "$date" in value:
-        return date.fromisoformat(value["$date"])
-    if "$condition" in value:
-        return Condition(tuple((c, o, decoded(v)) for c, o, v in value["$condition"]))
-    return {key: decoded(each) for key, each in value.items()}

@@ -4,14 +4,11 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from feature_store_assets.declaration.expect import (
-    Expectation,
-    decoded,
-    encoded,
-    feature_expectations,
-)
+from feature_store_assets.declaration.conditions import decoded, encoded
+from feature_store_assets.declaration.expect import Expectation, feature_expectations
 from feature_store_assets.declaration.mask import MASKS
 from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DataError, DeclarationError, suggestion
@@ -246,7 +243,7 @@ class Feature:
         # What else an expectation refuses is said here, not when the gate first meets it.
         assert self.expectations is not None
 
-    @property
+    @cached_property
     def expectations(self) -> tuple[Expectation, ...]:
         """The declared bounds, as expectations of the quality gate."""
         return feature_expectations(
@@ -258,6 +255,23 @@ class Feature:
             one_of=self.one_of,
             regex=self.regex,
         )
+
+    @cached_property
+    def bounds(self) -> dict[str, Expectation]:
+        """Each declared bound by itself, as it was written: `"ge=0"`."""
+        given: dict[str, Any] = {
+            "nullable": self.nullable,
+            "ge": self.ge,
+            "le": self.le,
+            "unique": self.unique,
+            "one_of": None if self.one_of is None else list(self.one_of),
+            "regex": self.regex,
+        }
+        return {
+            f"{self.name} {bound}={value}": rule
+            for bound, value in given.items()
+            for rule in feature_expectations(self.name, **{bound: value})
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return what is declared; defaults are left out, so that new ones change no hash."""

@@ -117,13 +117,21 @@ class OutsideWindow(DataError):
 
 
 class OutOfBounds(DataError):
-    """Values outside the declared bounds of their features."""
+    """Values outside the declared bounds of their features, or against what their group expects."""
 
-    def __init__(self, group: str, failures: Mapping[str, int]) -> None:
-        listed = "; ".join(f"{rule}: {count} row(s)" for rule, count in failures.items())
+    def __init__(
+        self,
+        group: str,
+        failures: Mapping[str, int],
+        reasons: Sequence[str] = (),
+        examples: Sequence[Mapping[str, object]] = (),
+    ) -> None:
+        counted = [f"{rule}: {count} row(s)" for rule, count in failures.items()]
+        listed = "; ".join([*counted, *(reason.rstrip(".") for reason in reasons[:5])])
+        more = f"; {len(reasons) - 5} more" if reasons[5:] else ""
         super().__init__(
-            f"Values for '{group}' break the declared bounds: {listed}. Repair the rows, or change "
-            f"the declaration."
+            f"Values for '{group}' break the declared bounds or expectations: {listed}{more}. "
+            f"Repair the rows, or change the declaration.{_examples(examples)}"
         )
 
 

@@ -6,7 +6,6 @@ that are tried again. Rows that stand already are judged again without being wri
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,11 +14,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from feature_store_assets.ingestion.references import Past, fences
 from feature_store_assets.offline.quarantine import REASONS, Quarantine
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality.drift import Shift, compare
-from feature_store_assets.quality.expectations import Verdict, check
-from feature_store_assets.quality.statistics import Profile, merge, profile
+from feature_store_assets.quality.expectations import check
+from feature_store_assets.quality.statistics import Profile, profile
+from feature_store_assets.quality.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,12 +32,7 @@ if TYPE_CHECKING:
     # Returns what a snapshot or training set held of a group, by feature.
     Fixed = Callable[[FeatureGroup, str], dict[str, Profile]]
 
-_PREVIOUS, _TRAILING = "previous", "trailing:"
 _ROW = "__row"
-# Partitions that say what is usual, for outliers by reference.
-_LOOK_BACK = 30
-# The part of a trailing window that must be there: one in so many partitions.
-_ENOUGH = 4
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ class Gate:
             partitions=keys,
             features=types,
             vacuous=group.vacuous_expectations,
-            fences=self._fences(group, keys),
+            fences=fences(self.statistics, group, keys),
             pii=group.confidential,
         ):
             verdicts[verdict.partition].append(verdict)
@@ -163,38 +159,12 @@ class Gate:
             self._compare(group, judged, types)
         return judged
 
-    def _fences(self, group: FeatureGroup, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
-        """Return between which numbers features lay in the partitions before."""
-        names = [
-            str(rule.column)
-            for rule in group.all_expectations
-            if rule.kwargs.get("method") == "reference"
-        ]
-        if not names or not keys:
-            return {}
-        past = (
-            self.statistics.before(group.name, group.version, keys[0], _LOOK_BACK)
-            if _in_order(group)
-            else self.statistics.of(group.name, group.version, keys)
-        )
-        found = {}
-        for name in names:
-            kept = [profiles[name] for profiles in past.values() if name in profiles]
-            quantiles = merge(kept).quantiles if kept else ()
-            if quantiles and (reach := quantiles[99] - quantiles[1]) > 0:
-                found[name] = (quantiles[1] - reach, quantiles[99] + reach)
-        return found
-
     def _compare(self, group: FeatureGroup, judged: Judged, types: Mapping[str, str]) -> None:
         """Measure how far each partition is from what it is compared with."""
         against = dict.fromkeys(rule.against for rule in group.drift)
-        past = _Past(self.statistics, group, judged, list(against))
+        past = Past(self.statistics, group, judged.profiles, list(against))
         split = judged.rows.partition_by(PARTITION, as_dict=True, maintain_order=True)
-        fixed = {
-            name: self.fixed(group, name)
-            for name in against
-            if name != _PREVIOUS and not name.startswith(_TRAILING)
-        }
+        fixed = {name: self.fixed(group, name) for name in against if name not in past.names}
         for key in judged.keys:
             references = {**{name: past.of(name, key) for name in past.names}, **fixed}
             rows = split.get((key,), judged.rows.clear())
@@ -286,70 +256,6 @@ class Gate:
             )
             files[key] = str(path)
         return files
-
-
-def _in_order(group: FeatureGroup) -> bool:
-    """Whether a partition has others before it: their keys are in the order of time."""
-    kind = group.partitions
-    return kind is not None and (kind.is_time or kind.kind == "calendar")
-
-
-class _Past:
-    """The partitions before each: those of the same call, else what is kept of stored ones.
-
-    A group that is not cut by time has no partition before: there a partition is compared with
-    what it held itself.
-    """
-
-    def __init__(
-        self, statistics: Statistics, group: FeatureGroup, judged: Judged, against: Sequence[str]
-    ) -> None:
-        self._reach = {
-            name: 1 if name == _PREVIOUS else int(name.removeprefix(_TRAILING))
-            for name in against
-            if name == _PREVIOUS or name.startswith(_TRAILING)
-        }
-        self._in_order = _in_order(group)
-        self._judged = judged.profiles
-        self._known: dict[str, dict[str, Profile]] = {}
-        keys, this = judged.keys, (group.name, group.version)
-        if self._reach and keys and self._in_order:
-            # Those asked for may have gaps, which stored ones fill.
-            stored = {
-                **statistics.before(*this, keys[0], max(self._reach.values())),
-                **statistics.of(*this, first=keys[0], last=keys[-1]),
-            }
-            self._known = {key: kept for key, kept in stored.items() if key not in judged.profiles}
-        elif self._reach and keys:
-            self._known = statistics.of(*this, keys)
-        self._line = sorted(self._known)
-
-    @property
-    def names(self) -> list[str]:
-        return list(self._reach)
-
-    def add(self, key: str) -> None:
-        """Let a partition that was judged good stand before the following ones."""
-        if self._in_order:
-            self._known[key] = self._judged[key]
-            insort(self._line, key)
-
-    def of(self, name: str, key: str) -> dict[str, Profile]:
-        """Return the values before a partition, by feature; empty where there were none."""
-        if not self._in_order:
-            return self._known.get(key, {})
-        end = bisect_left(self._line, key)
-        chosen = [self._known[each] for each in self._line[max(0, end - self._reach[name]) : end]]
-        # The first days of a group are no month yet.
-        if len(chosen) < max(1, self._reach[name] // _ENOUGH):
-            return {}
-        if len(chosen) == 1:
-            return chosen[0]
-        names = dict.fromkeys(feature for each in chosen for feature in each)
-        return {
-            feature: merge([each[feature] for each in chosen if feature in each])
-            for feature in names
-        }
 
 
 def _summary(keys: Sequence[str]) -> str:

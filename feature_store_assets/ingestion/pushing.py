@@ -23,12 +23,12 @@ from feature_store_assets.errors import (
     DuplicateRows,
     FeatureNeeded,
     GroupNotFound,
-    OutOfBounds,
     SchemaMismatch,
     WriteRefused,
     WrittenByDagster,
     suggestion,
 )
+from feature_store_assets.ingestion.assignment import by_calendar
 from feature_store_assets.offline.frames import polars_frame
 from feature_store_assets.offline.schema import (
     CREATED,
@@ -38,13 +38,13 @@ from feature_store_assets.offline.schema import (
     declared_type,
     examples,
 )
-from feature_store_assets.quality.bounds import broken_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.applied import Applied
+    from feature_store_assets.registry.statistics import Statistics
 
 Mode = Literal["append", "overwrite", "upsert"]
 
@@ -63,6 +63,8 @@ class WriteResult:
         the push that stored them may have been cut off before its end.
     version
         The table version that holds the rows.
+    warnings
+        What the rows break that is not critical.
     """
 
     feature_group: str
@@ -71,6 +73,7 @@ class WriteResult:
     rows_duplicate: int
     partitions: tuple[str, ...]
     version: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows_inserted(self) -> int:
@@ -242,16 +245,18 @@ def push(
     data: pa.Table,
     mode: Mode,
     *,
+    known: FeatureGroup | None,
+    statistics: Statistics,
     new_features: NewFeatures | None = None,
 ) -> tuple[FeatureGroup, WriteResult]:
     """Write rows to a pushed group.
 
     Parameters
     ----------
-    applied, open_table
-        The applied declarations, and how to open a group's table.
-    new
-        The group as it is declared if nothing of that name is applied.
+    applied, open_table, statistics
+        The applied declarations, how to open a group's table, and what is kept of partitions.
+    known, new
+        The group as it is applied, and as it is declared if nothing of that name is.
     data
         Keys, event timestamp and features. A feature that has no column is null in these rows.
     new_features
@@ -273,42 +278,98 @@ def push(
     if mode not in ("append", "overwrite", "upsert"):
         raise DataError(f"mode is 'append', 'overwrite' or 'upsert', not '{mode}'.")
 
-    known = applied.find(new.name)
+    from feature_store_assets.ingestion.push_checks import check_push, keep_statistics
+
     if known is None and new_features == "refuse":
         raise GroupNotFound(new.name, [group.name for group in applied.groups()])
     extended = _extension(new, data, new_features)
     group = extended(known)
     group = group if known is None else group.in_order_of(known)
-    # The gate comes before anything is recorded: refused rows leave no trace.
+    # The checks come before anything is recorded: refused rows leave no trace.
     table = open_table(group)
-    rows = _gated(table, group, data)
+    rows = _typed(table, group, data)
+    broken = check_push(group, rows, whole=mode == "overwrite", statistics=statistics)
     if mode == "append" and group != known and table.exists:
         # Asked again under the commit; here so that refused rows leave no drafts either.
         _unknown(table, rows, table.version(), refuse_changes=True)
-    updated = 0
-
-    def unknown(version: int) -> pa.Table:
-        nonlocal updated
-        new, updated = _unknown(table, rows, version, refuse_changes=mode == "append")
-        return new
-
     if drafts := [name for name in group.feature_names if name not in (known or new).feature_names]:
         listed = ", ".join(f"'{name}' ({group.feature(name).dtype})" for name in drafts)
         warnings.warn(
             f"'{group.name}' did not declare {listed}: added as draft features.", stacklevel=3
         )
+    for reason in broken:
+        warnings.warn(reason, stacklevel=3)
     if group != known:
         group = applied.extend(
             new.name, extended, prepare=lambda grown: open_table(grown).ensure(data.schema)
         )
         table = open_table(group)
     table.ensure(data.schema)
-    commit = table.replace(rows, None) if mode == "overwrite" else table.append(unknown)
-    partitions = tuple(sorted(map(str, pc.unique(rows[PARTITION]).to_pylist())))
-    duplicates = rows.num_rows - commit.rows
-    return group, WriteResult(
-        group.name, commit.rows, updated, duplicates, partitions, commit.version
+    written = _written(table, rows, mode)
+    if written.rows.num_rows or mode == "overwrite":
+        keep_statistics(
+            statistics,
+            group,
+            table,
+            written.rows,
+            version=written.version,
+            changed=written.changed,
+            whole=written.whole,
+        )
+    partitions = _partitions(rows)
+    count = written.rows.num_rows
+    result = WriteResult(
+        group.name,
+        count,
+        written.updated,
+        rows.num_rows - count,
+        partitions,
+        written.version,
+        broken,
     )
+    return group, result
+
+
+@dataclass
+class _Written:
+    """What was committed, and what is known of the partitions that it `changed` (None: all).
+
+    `updated` counts the corrections among the rows; `whole` are the partitions that hold these
+    rows alone.
+    """
+
+    rows: pa.Table
+    version: int
+    updated: int
+    changed: tuple[str, ...] | None
+    whole: tuple[str, ...]
+
+
+def _written(table: OfflineTable, rows: pa.Table, mode: Mode) -> _Written:
+    """Write the rows that the table does not hold yet, or replace all that it holds."""
+    if mode == "overwrite":
+        version = table.replace(rows, None).version
+        return _Written(rows, version, 0, None, _partitions(rows))
+    kept, updated, base, held = rows, 0, -1, set[str]()
+
+    def unknown(version: int) -> pa.Table:
+        nonlocal kept, updated, base, held
+        kept, updated = _unknown(table, rows, version, refuse_changes=mode == "append")
+        base = version
+        if kept.num_rows:
+            files = table.files(version=version, partitions=_partitions(kept))
+            held = {file.partition for file in files}
+        return kept
+
+    commit = table.append(unknown)
+    changed = _partitions(kept)
+    # Another commit in between may have written to partitions that were empty before.
+    whole = tuple(key for key in changed if key not in held) if commit.version == base + 1 else ()
+    return _Written(kept, commit.version, updated, changed, whole)
+
+
+def _partitions(rows: pa.Table) -> tuple[str, ...]:
+    return tuple(sorted(map(str, pc.unique(rows[PARTITION]).to_pylist())))
 
 
 def _extension(
@@ -330,26 +391,14 @@ def _extension(
     return extended
 
 
-def _gated(table: OfflineTable, group: FeatureGroup, data: pa.Table) -> pa.Table:
-    """Return the rows as the table takes them, or refuse them all."""
+def _typed(table: OfflineTable, group: FeatureGroup, data: pa.Table) -> pa.Table:
+    """Return the rows as the table takes them, with their partition, or refuse them all."""
     schema = TableSchema.of(group)
     typed = table.schema if table.exists else schema.with_key_types(data.schema)
     for name, kind in schema.features:
         if name not in data.column_names:
             data = data.append_column(name, pa.nulls(data.num_rows).cast(arrow_type(kind)))
-    rows = _with_partition(conform(data, typed, written=datetime.now(UTC)), group)
-    if failures := broken_bounds(rows, group):
-        raise OutOfBounds(group.name, failures)
-    return rows
-
-
-def _with_partition(rows: pa.Table, group: FeatureGroup) -> pa.Table:
-    """Add the partition that each row's event time gives: 2024, 2024-01 or 2024-01-31."""
-    assert group.partitions is not None
-    fmt = "-".join(f"%{letter}" for letter in "Ymd"[: len(group.partitions.keys)])
-    return rows.append_column(
-        PARTITION, pc.strftime(rows[group.timestamp], format=fmt).cast(pa.string())
-    )
+    return by_calendar(conform(data, typed, written=datetime.now(UTC)), group)
 
 
 def _unknown(

@@ -11,13 +11,18 @@ import sqlalchemy as sa
 
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import DagsterUnavailable, DataError, FeatureStoreError
-from feature_store_assets.lineage.building import Learnt, Recorded, build, features_of
+from feature_store_assets.lineage.building import build
 from feature_store_assets.lineage.graph import TABLES, Graph, Node
 from feature_store_assets.offline.quarantine import Quarantine
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import applied, models, pins, training_sets
+from feature_store_assets.registry.dependents import (
+    Dependents,
+    TrainingSetFeatures,
+    features_of,
+)
 from feature_store_assets.registry.models import Models
-from feature_store_assets.registry.pins import Pins
+from feature_store_assets.registry.pins import Pins, training_pin
 from feature_store_assets.registry.training_sets import TrainingSetTable
 
 if TYPE_CHECKING:
@@ -56,7 +61,7 @@ class Lineage:
         self._training_sets = TrainingSetTable(database)
         self.models = Models(database)
         self._graph: tuple[object, Graph] | None = None
-        self._learnt: dict[str, Learnt] = {}
+        self._learnt: dict[str, TrainingSetFeatures] = {}
 
     # The graph
 
@@ -66,7 +71,7 @@ class Lineage:
         if self._graph is None or self._graph[0] != state:
             location = self._location()
             traced = None if location is None else self._traced(location)
-            self._graph = state, build(self._recorded(), traced)
+            self._graph = state, build(self.dependents(), traced)
         return self._graph[1]
 
     def _traced(self, location: Location) -> Traced:
@@ -97,12 +102,13 @@ class Lineage:
         with self._database.read() as connection:
             return [set(map(tuple, connection.execute(query))) for query in queries]
 
-    def _recorded(self) -> Recorded:
+    def dependents(self) -> Dependents:
+        """Return what the registry knows that may use groups and views."""
         for recorded in self._training_sets.all():
             if recorded.name not in self._learnt:  # training sets never change
                 learnt = self._learnt_by(recorded.name, recorded.created_by)
                 self._learnt[recorded.name] = learnt
-        return Recorded(
+        return Dependents(
             tuple(self._applied.groups()),
             tuple(self._applied.views()),
             tuple(self._pins.all()),
@@ -110,12 +116,12 @@ class Lineage:
             tuple(self.models.all()),
         )
 
-    def _learnt_by(self, name: str, created_by: str) -> Learnt:
+    def _learnt_by(self, name: str, created_by: str) -> TrainingSetFeatures:
         try:
             snapshot = self._manifest(name).get("snapshot")
-            return Learnt(name, created_by, self._features(name), snapshot)
+            return TrainingSetFeatures(name, created_by, self._features(name), snapshot)
         except FeatureStoreError:
-            return Learnt(name, created_by, self._pinned(name))
+            return TrainingSetFeatures(name, created_by, self._pinned(name))
 
     def _features(self, training_set: str) -> tuple[str, ...]:
         manifest = self._manifest(training_set)
@@ -123,7 +129,7 @@ class Lineage:
 
     def _pinned(self, training_set: str) -> tuple[str, ...]:
         """Return all that a training set may hold whose files are gone."""
-        held = [pin for pin in self._pins.all() if pin.training_set == training_set]
+        held = [pin for pin in self._pins.all() if pin.name == training_pin(training_set)]
         groups = [self._applied.find(pin.feature_group, pin.group_version) for pin in held]
         return tuple(
             f"{group.name}.{name}" for group in groups if group for name in group.feature_names
@@ -284,7 +290,7 @@ class Lineage:
             for edit in self._applied.history(start.table)
         ]
         seen = dict.fromkeys(
-            (pin.created_at, pin.snapshot, pin.created_by)
+            (pin.created_at, pin.owner, pin.created_by)
             for pin in self._pins.all()
             if pin.feature_group == start.table and pin.of_snapshot
         )

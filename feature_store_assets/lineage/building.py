@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from feature_store_assets.lineage.graph import Graph, Kind, Known, Node, Source
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.feature import Feature
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
-    from feature_store_assets.registry.models import Model
-    from feature_store_assets.registry.pins import Pin
+    from feature_store_assets.registry.dependents import Dependents
 
 _KINDS: Mapping[str, Kind] = {
     "snapshots": "snapshot",
@@ -25,38 +24,7 @@ _KINDS: Mapping[str, Kind] = {
 ONLINE = "online/"
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """A training set: the ids of its features, and the snapshot that it was read from."""
-
-    name: str
-    created_by: str
-    features: tuple[str, ...]
-    snapshot: str | None = None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What the registry holds that lineage is made of."""
-
-    groups: tuple[FeatureGroup, ...]
-    views: tuple[FeatureView, ...]
-    pins: tuple[Pin, ...]
-    training_sets: tuple[Learnt, ...]
-    models: tuple[Model, ...]
-
-
-def features_of(view: FeatureView) -> list[str]:
-    """Return the ids of a view's features: stored ones, then those that it computes."""
-    stored = [
-        f"{selection.group}.{name}"
-        for selection in view.selections
-        for name, _ in selection.features
-    ]
-    return [*stored, *(f"{view.name}.{each.name}" for each in view.computed)]
-
-
-def build(recorded: Recorded, traced: Traced | None) -> Graph:
+def build(recorded: Dependents, traced: Traced | None) -> Graph:
     """Put the graph together.
 
     Groups and views are taken from the code location; the applied ones join where it has none of
@@ -66,7 +34,7 @@ def build(recorded: Recorded, traced: Traced | None) -> Graph:
 
 
 class _Builder:
-    def __init__(self, recorded: Recorded, traced: Traced | None) -> None:
+    def __init__(self, recorded: Dependents, traced: Traced | None) -> None:
         self._recorded, self._traced = recorded, traced
         groups, views = (traced.groups, traced.views) if traced else ((), ())
         self._groups = {each.name: each for each in (*recorded.groups, *groups)}
@@ -85,7 +53,12 @@ class _Builder:
             self._view(view)
         self._records()
         source: Source = "applied" if self._traced is None else "dagster"
-        return Graph(source, self._owners, self._edges, self._keys)
+        dependents = replace(
+            self._recorded,
+            groups=tuple(self._groups.values()),
+            views=tuple(self._views.values()),
+        )
+        return Graph(source, self._owners, self._edges, self._keys, dependents)
 
     # Nodes
 
@@ -185,16 +158,16 @@ class _Builder:
 
     def _records(self) -> None:
         for pin in self._recorded.pins:
-            if pin.of_snapshot:  # else it is a training set's
-                snapshot = self._node("snapshot", pin.snapshot, _person(pin.created_by))
+            if pin.of_snapshot:
+                snapshot = self._node("snapshot", pin.owner, _person(pin.created_by))
                 self._edge(self._node("group", pin.feature_group), snapshot, "recorded")
-        for learnt in self._recorded.training_sets:
-            node = self._node("training_set", learnt.name, _person(learnt.created_by))
-            for feature in learnt.features:
+        for made in self._recorded.training_sets:
+            node = self._node("training_set", made.name, _person(made.created_by))
+            for feature in made.features:
                 table, _, name = feature.rpartition(".")
                 self._edge(self._feature(table, name), node, "recorded")
-            if learnt.snapshot is not None:
-                self._edge(self._node("snapshot", learnt.snapshot), node, "recorded")
+            if made.snapshot is not None:
+                self._edge(self._node("snapshot", made.snapshot), node, "recorded")
         for model in self._recorded.models:
             node = self._node("model", model.name, model.owners)
             self._edge(self._node("training_set", model.training_set), node, "recorded")

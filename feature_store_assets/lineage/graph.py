@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from feature_store_assets.errors import AmbiguousFeature, LineageNotFound
+from feature_store_assets.registry.dependents import Dependents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -61,12 +62,15 @@ class Graph:
         How each edge is known.
     keys
         Columns that are join keys of groups, and the features that hang on them.
+    dependents
+        What may use the features.
     """
 
     source: Source
     owners: Mapping[Node, tuple[str, ...]]
     edges: Mapping[tuple[Node, Node], Known]
     keys: Mapping[Node, tuple[Node, ...]]
+    dependents: Dependents = field(default_factory=Dependents)
     _after: Mapping[Node, list[Node]] = field(init=False, repr=False)
     _before: Mapping[Node, list[Node]] = field(init=False, repr=False)
     _traced: Collection[str] = field(init=False, repr=False)
@@ -167,6 +171,7 @@ class Graph:
             {node: self.owners[node] for node in sorted(nodes)},
             {(origin, target): known for origin, target, known in self.among(nodes)},
             {node: hung for node, hung in self.keys.items() if node in nodes},
+            self.dependents,
         )
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from feature_store_assets.errors import DataError, suggestion
 from feature_store_assets.lineage.building import ONLINE
 from feature_store_assets.lineage.graph import TABLES, Graph, Kind, Node
+from feature_store_assets.registry.dependents import User
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ChangeType = Literal["schema_change", "rename", "type_change", "removal", "delay", "values"]
 Effect = Literal["breaks", "retrain", "changes values", "late", "stays"]
@@ -56,12 +57,12 @@ def analyze(graph: Graph, name: str, change_type: str = "schema_change") -> dict
         raise DataError(f"'{change_type}' is no change type." + suggestion(change_type, known))
     subject = graph.find(name, ("feature", "column", "group", "asset"))
     touched = _touched(graph, subject)
+    features = {node for node in touched if node.kind == "feature"}
     found: dict[Kind, list[dict[str, Any]]] = {kind: [] for kind in _LISTS.values()}
-    for node in sorted(touched - {subject}):
-        if node.kind in found:
-            effect = _effect(node.kind, change_type)
-            owners = list(graph.owners[node])
-            found[node.kind].append({"id": node.id, "owners": owners, "effect": effect})
+    for node in sorted({*features, *_users(graph, features)} - {subject}):
+        effect = _effect(node.kind, change_type)
+        owners = list(graph.owners[node])
+        found[node.kind].append({"id": node.id, "owners": owners, "effect": effect})
     return {
         "feature_id": subject.id,
         "kind": subject.kind,
@@ -81,14 +82,23 @@ def _effect(kind: Kind, change_type: str) -> Effect:
     return _EFFECTS[change_type][_PLACES.index(kind)]
 
 
+def _users(graph: Graph, features: Iterable[Node]) -> Iterator[Node]:
+    """Yield what uses features, and where the models among it answer."""
+    users = graph.dependents.of_features({node.id for node in features})
+    yield from (Node(user.kind, user.name) for user in users)
+    for model in graph.dependents.models:
+        if model.endpoint and User("model", model.name) in users:
+            yield Node("endpoint", model.endpoint)
+
+
 def _touched(graph: Graph, subject: Node) -> set[Node]:
-    """Return what is known to come from the subject, column by column."""
+    """Return the columns and features that are known to come from the subject."""
     found = set(_columns(graph, subject)) if subject.kind in TABLES else {subject}
     front = list(found)
     while front:
         node = front.pop()
         for each in (*graph.after(node), *graph.keys.get(node, ())):
-            if each not in found and _carries(node, each):
+            if each.kind in _COLUMNS and each not in found:
                 found.add(each)
                 front.append(each)
     return found
@@ -100,17 +110,9 @@ def _columns(graph: Graph, table: Node) -> Iterator[Node]:
             yield each
 
 
-def _carries(node: Node, target: Node) -> bool:
-    """Whether a change of the one is one of the other; tables only pass on what they hold."""
-    if target.kind in TABLES:
-        return node.kind == "feature"
-    return node.kind not in TABLES or target.kind == "snapshot"
-
-
 def _undeclared(graph: Graph, touched: set[Node]) -> list[str]:
     """Return what reads a touched table without saying which of its columns."""
-    tables = {each for each in touched if each.kind in TABLES}
-    tables |= {_table(graph, each) for each in touched if each.kind in _COLUMNS}
+    tables = {each if each.kind in TABLES else _table(graph, each) for each in touched}
     return sorted(
         each.id
         for table in tables

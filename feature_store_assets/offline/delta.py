@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_store_assets.declaration.slots import is_empty, stale
 from feature_store_assets.offline.evolution import evolve
-from feature_store_assets.offline.history import SAME_ROWS, added_with, changed
+from feature_store_assets.offline.history import SAME_ROWS, added_with, changed, last_write
 from feature_store_assets.offline.log import Commit, DeltaLog, Freed
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, portions, scan
 from feature_store_assets.offline.schema import CREATED, TableSchema
@@ -155,7 +155,11 @@ class OfflineTable:
 
     def partitions(self, version: int | None = None) -> list[str]:
         """Return the partitions that hold rows."""
-        return sorted({file.partition for file in self.files(version=version)})
+        return self._log.partitions(version)
+
+    def last_write(self) -> datetime | None:
+        """Return when rows were last written; None if they never were."""
+        return last_write(self.path, self.version())
 
     def newest_event(self) -> datetime | None:
         """Return the newest event time, to the millisecond; None without rows."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Commits that carry it left every row as it was.
 SAME_ROWS = "feature_store.same_rows"
+COMMITTED_AT = "feature_store.committed_at"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,22 @@ def changed(table: Path, since: int, until: int) -> dict[str, int]:
             if named := each.get("add") or each.get("remove"):
                 found[_partition(named)] = version
     return found
+
+
+def last_write(table: Path, newest: int) -> datetime | None:
+    """Return when the last commit up to a version was made that wrote rows."""
+    for version in range(newest, 0, -1):  # the first one makes the table
+        entry = entry_of(table, version)
+        if not entry.exists():
+            break  # a restored log begins with a checkpoint
+        actions = list(_actions(entry))
+        added = any("add" in each for each in actions)
+        info: dict[str, Any] = {}
+        for each in actions:
+            info |= each.get("commitInfo", {})
+        if added and COMMITTED_AT in info and SAME_ROWS not in info:
+            return datetime.fromisoformat(info[COMMITTED_AT])
+    return None
 
 
 def _partition(action: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
 from feature_store_assets.offline.frames import fsync
-from feature_store_assets.offline.history import added_by, entry_of, history
+from feature_store_assets.offline.history import COMMITTED_AT, added_by, entry_of, history
 from feature_store_assets.offline.reading import DataFile, times_in
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
@@ -37,7 +37,7 @@ _ATTEMPTS = 20
 _LONGEST_RUN = timedelta(days=7)
 # The log's statistics cut timestamps to milliseconds; in microseconds.
 _STATISTIC_STEP = 1_000
-_COMMIT, _COMMITTED_AT = "feature_store.commit", "feature_store.committed_at"
+_COMMIT = "feature_store.commit"
 _MOVE = "Set FEATURE_STORE_STORAGE_PATH to a plain folder that you may write to."
 _APPENDS = "feature_store.appends"
 _CODECS: dict[str, Any] = {
@@ -117,6 +117,8 @@ class DeltaLog:
 
         with self._lock:
             try:
+                if self._held and self._table is not None and self._table.version() == version:
+                    return self._table
                 if version is not None:
                     return self._at(version)
                 if self._table is None:
@@ -162,7 +164,7 @@ class DeltaLog:
         """Return the version that was newest at an instant, by our own record of commits."""
         table = self.open()
         for entry in [] if table is None else table.history():
-            at = entry.get(_COMMITTED_AT)
+            at = entry.get(COMMITTED_AT)
             if at is not None and datetime.fromisoformat(at) <= moment:
                 return int(entry["version"])
         return 0
@@ -187,6 +189,18 @@ class DeltaLog:
         if missing and not missing <= set(self._removed(version)):
             raise VersionExpired(self._owner, version)
         return [file for file in files if file.partition not in missing]
+
+    def partitions(self, version: int | None = None) -> list[str]:
+        """Return the partitions of which a version has files, in order."""
+        if version is not None:
+            return sorted({file.partition for file in self.files(version=version)})
+        table = self.open()
+        if table is None:
+            return []
+        import polars as pl
+
+        added: Any = table.get_add_actions(flatten=True)
+        return pl.DataFrame(added)[f"partition.{PARTITION}"].unique().sort().to_list()
 
     def _at_version(self, version: int | None) -> list[DataFile]:
         table = self.open(version)
@@ -312,7 +326,7 @@ class DeltaLog:
                 if mode == "append" and rows.num_rows == 0:
                     return Commit(base, 0, now)
                 turn = [Transaction(_APPENDS, base + 1)] if mode == "append" else None
-                noted = {**(metadata or {}), _COMMIT: name, _COMMITTED_AT: now.isoformat()}
+                noted = {**(metadata or {}), _COMMIT: name, COMMITTED_AT: now.isoformat()}
                 write_deltalake(
                     table,
                     _ordered(rows, columns or _arrow_schema(table), order),
@@ -341,7 +355,7 @@ class DeltaLog:
             with attempt, self._lock:
                 table = self._opened()
                 if self.files(partitions=partitions):
-                    noted = {_COMMITTED_AT: datetime.now(UTC).isoformat()}
+                    noted = {COMMITTED_AT: datetime.now(UTC).isoformat()}
                     table.delete(
                         _among(sorted(set(partitions))),
                         commit_properties=CommitProperties(custom_metadata=noted),

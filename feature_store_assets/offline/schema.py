@@ -250,14 +250,21 @@ def conform(data: pa.Table, schema: TableSchema, *, written: datetime) -> pa.Tab
                 )
             )
         elif name == CREATED and schema.created is None:
-            now = pa.scalar(written, kind)
-            columns.append(pa.chunked_array([pa.repeat(now, data.num_rows)], kind))
+            columns.append(_repeated(written, data.num_rows))
         else:
             raise SchemaMismatch(schema.owner, given, wanted=_NAMES.get(kind, str(kind)), got=None)
     table = pa.Table.from_arrays(columns, names=names)
     _refuse_nulls(table, schema)
     _refuse_duplicates(table, schema)
     return table
+
+
+def _repeated(moment: datetime, count: int) -> pa.ChunkedArray[Any]:
+    """Return a column of one instant, by way of Polars: Arrow's own reading loads pandas."""
+    import polars as pl
+
+    times = pl.repeat(moment, count, dtype=pl.Datetime("us", "UTC"), eager=True)
+    return pa.chunked_array([times.to_arrow()])
 
 
 def typed_keys(data: pa.Table, schema: TableSchema, what: str) -> pa.Table:

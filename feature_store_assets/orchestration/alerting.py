@@ -13,8 +13,9 @@ from dagster import DagsterEventType
 from feature_store_assets import errors
 from feature_store_assets.alerts import Delivery, deliver
 from feature_store_assets.config import Severity
+from feature_store_assets.dagster_io.freshness import Freshness, State
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.orchestration.freshness import Freshness, State, freshness
+from feature_store_assets.orchestration.freshness import materialized_freshness
 from feature_store_assets.registry.alerts import Alert
 from feature_store_assets.store import FeatureStore
 
@@ -51,7 +52,7 @@ def alert_sensor(
         states = {
             name: found
             for name, group in by_name.items()
-            if (found := freshness(context.instance, group, moment)) is not None
+            if (found := materialized_freshness(context.instance, group, moment)) is not None
         }
         before = seen.get("freshness", {})
         news = [

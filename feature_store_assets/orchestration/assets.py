@@ -9,8 +9,10 @@ from typing import Any
 import dagster as dg
 
 from feature_store_assets.dagster_io.names import ALL
+from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
 from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
+from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.orchestration.checks import (
@@ -26,7 +28,6 @@ from feature_store_assets.orchestration.metadata import (
     column_schema,
     partition_metadata,
 )
-from feature_store_assets.orchestration.partitioning import Slots, dagster_partitions
 from feature_store_assets.store import FeatureStore
 
 OpenStore = Callable[[], FeatureStore]

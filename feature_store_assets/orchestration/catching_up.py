@@ -10,8 +10,8 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance
 
 from feature_store_assets.dagster_io.names import ALL
+from feature_store_assets.dagster_io.partitions import as_ranges, dagster_partitions
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.orchestration.partitioning import as_ranges, dagster_partitions
 
 _SECONDS = 60
 _RUNS = 5  # that this sensor asked for and that are not over yet, at most

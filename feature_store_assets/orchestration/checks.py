@@ -14,9 +14,9 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.ingestion.gate import Judged
 from feature_store_assets.orchestration.metadata import failures_table, shifts_table
 from feature_store_assets.quality.drift import Shift
-from feature_store_assets.quality.expectations import Verdict
 from feature_store_assets.quality.report import html_report
 from feature_store_assets.quality.statistics import Profile
+from feature_store_assets.quality.verdicts import Verdict
 from feature_store_assets.registry.alerts import Alert
 from feature_store_assets.store import FeatureStore
 

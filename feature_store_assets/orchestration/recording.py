@@ -54,8 +54,8 @@ def _pinned(store: FeatureStore) -> list[dg.AssetSpec]:
     specs: dict[str, dg.AssetSpec] = {}
     for pin in store.pins():
         group = pin.feature_group
-        if pin.training_set is not None:
-            held.setdefault(pin.training_set, []).append(group)
+        if pin.owner_kind == "training_set":
+            held.setdefault(pin.owner, []).append(group)
         elif pin.of_snapshot:
             specs[group] = _spec(
                 "snapshots", group, [group], f"What snapshots pin of {group}, one partition each.",

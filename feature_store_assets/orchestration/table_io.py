@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.errors import DataError, OutsideWindow, SchemaMismatch
+from feature_store_assets.errors import DataError
+from feature_store_assets.ingestion.assignment import TimeSlots, by_column
 from feature_store_assets.offline.frames import FeatureTable, arrow_table
 from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import PARTITION, TableSchema
-from feature_store_assets.orchestration.partitioning import TimeSlots
 from feature_store_assets.store import FeatureStore
 
 # Dagster's own metadata key for the column that a table is partitioned by.
@@ -102,15 +102,8 @@ class TableIOManager(dg.IOManager):
                 f"rows, metadata={{'{_PARTITION_EXPR}': '<column>'}}, or take its single-run "
                 f"backfill policy away."
             )
-        if column not in data.column_names:
-            raise SchemaMismatch(name, column, wanted="timestamp with a zone", got=None)
         windows = TimeSlots.of(context.asset_partitions_def, keys)
-        slots = windows.assign(data[column].cast(pa.timestamp("us", "UTC")), "left")
-        outside = int((slots < 0).sum())
-        if outside:
-            raise OutsideWindow(name, outside, f"the {len(keys)} partition(s) asked for")
-        labels = pa.array(windows.keys, pa.string()).take(pa.array(slots, pa.int64()))
-        return data.append_column(PARTITION, labels)
+        return by_column(data, column, windows, owner=name)
 
 
 def _group_rows(store: FeatureStore, group: FeatureGroup, keys: list[str] | None) -> pa.Table:

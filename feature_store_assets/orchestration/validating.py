@@ -12,6 +12,7 @@ import polars as pl
 from pydantic import Field
 
 from feature_store_assets.dagster_io.names import ALL
+from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError, GroupNotFound
 from feature_store_assets.ingestion.gate import Judged
@@ -22,7 +23,6 @@ from feature_store_assets.orchestration.checks import (
     summaries,
     validation_alerts,
 )
-from feature_store_assets.orchestration.partitioning import dagster_partitions
 from feature_store_assets.store import FeatureStore
 
 _NOTHING = Judged(pl.DataFrame(), {}, {})

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from feature_store_assets.quality.rules import CODE, Rule
+from feature_store_assets.quality.columns import CODE, ROW
+from feature_store_assets.quality.rules import Rule
 
-ROW: Final = "row number"
 ROWS_SHOWN: Final = 1000
 _TOTAL: Final = "rows in all"
 # The streaming engine sorts to find a median.
@@ -32,14 +32,13 @@ class Counts:
     def __init__(self, rows: pl.DataFrame, rules: Mapping[int, Rule], partitions: int) -> None:
         self._rules = rules
         self._marks: dict[bytes, str] = {}
-        self._rows = rows.select(ROW, CODE)
-        self._faults: dict[int, pl.Series] = {}
+        self._rows = rows
         self._table: dict[str, list[Any]] = {}
         numbers = list(rules)
         for start in range(0, len(numbers), _AT_ONCE):
-            self._count(rows, numbers[start : start + _AT_ONCE], partitions)
+            self._count(numbers[start : start + _AT_ONCE], partitions)
 
-    def _count(self, rows: pl.DataFrame, some: Sequence[int], partitions: int) -> None:
+    def _count(self, some: Sequence[int], partitions: int) -> None:
         marked: list[pl.Expr] = []
         numbers: dict[str, pl.Expr] = {_TOTAL: pl.len()}
         zeros = [_TOTAL]  # counts, which are 0 where a partition has no row
@@ -62,16 +61,16 @@ class Counts:
                     marked.append(mask.alias(name))
                     numbers[name] = pl.col(name).sum()
                     zeros.append(name)
-        marks = rows.lazy().select(CODE, *marked).collect(engine=_ENGINE)
-        for number in some:
-            if self._rules[number].at_fault is not None:
-                self._faults[number] = marks[f"fault {number}"]
+        marks = self._rows.lazy().select(CODE, *marked)
         aggregates = [each.alias(name) for name, each in numbers.items()]
-        counted = marks.lazy().group_by(CODE).agg(aggregates)
-        codes = pl.LazyFrame({CODE: pl.int_range(partitions, dtype=pl.UInt32, eager=True)})
-        joined = codes.join(counted, on=CODE, how="left", maintain_order="left")
-        filled = joined.with_columns(pl.col(zeros).fill_null(0)).collect(engine=_ENGINE)
-        self._table |= filled.to_dict(as_series=False)
+        if partitions == 1:  # a push, mostly: grouping costs more than counting there
+            counted = marks.select(pl.lit(0, pl.UInt32).alias(CODE), *aggregates)
+        else:
+            codes = pl.LazyFrame({CODE: pl.int_range(partitions, dtype=pl.UInt32, eager=True)})
+            groups = marks.group_by(CODE).agg(aggregates)
+            joined = codes.join(groups, on=CODE, how="left", maintain_order="left")
+            counted = joined.with_columns(pl.col(zeros).fill_null(0))
+        self._table |= counted.collect(engine=_ENGINE).to_dict(as_series=False)
 
     def _mark(self, mask: pl.Expr) -> str:
         """Name a row mask; many rules share one, which is then counted once."""
@@ -101,12 +100,14 @@ class Counts:
         """Return the first rows at fault in each of some partitions."""
         if not codes:
             return {}
+        rule = self._rules[number]
+        assert rule.at_fault is not None
         listed = (
-            self._rows.filter(self._faults[number])
-            .lazy()
+            self._rows.lazy()
+            .filter(rule.at_fault & rule.counted)
             .filter(pl.col(CODE).is_in(codes))
             .group_by(CODE)
             .agg(pl.col(ROW).head(ROWS_SHOWN))
-            .collect()
+            .collect(engine=_ENGINE)
         )
         return dict(zip(listed[CODE].to_list(), listed[ROW].to_list(), strict=True))

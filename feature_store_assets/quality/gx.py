@@ -54,31 +54,6 @@ class Answer:
         return list(self.found.get("unexpected_index_list") or ())
 
 
-def without_like(ask: Ask) -> Ask:
-    """Return a question about SQL LIKE patterns as one about regular expressions.
-
-    Great Expectations judges LIKE only in databases.
-    """
-    kwargs = dict(ask.kwargs)
-    escape = kwargs.pop("escape", None)
-    if "like_pattern" in kwargs:
-        kwargs["regex"] = _like_as_regex(kwargs.pop("like_pattern"), escape)
-    if "like_pattern_list" in kwargs:
-        patterns = kwargs.pop("like_pattern_list")
-        kwargs["regex_list"] = [_like_as_regex(pattern, escape) for pattern in patterns]
-    return Ask(ask.name.replace("like_pattern", "regex"), kwargs)
-
-
-def _like_as_regex(pattern: str, escape: str | None) -> str:
-    literal = iter(pattern)
-    parts = {"%": ".*", "_": "."}
-    spelled = [
-        re.escape(next(literal, "")) if sign == escape else parts.get(sign, re.escape(sign))
-        for sign in literal
-    ]
-    return f"(?s)^{''.join(spelled)}$"
-
-
 class Validate(Protocol):
     """Judge a frame; the answers come in the order of the questions."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality import sketch
 from feature_store_assets.quality.sketch import Floats, Ints
 
@@ -88,7 +89,6 @@ class Profile:
 def profile(
     frame: pl.DataFrame,
     *,
-    partition: str = "partition",
     partitions: Sequence[str],
     features: Collection[str],
     pii: Collection[str] = (),
@@ -98,9 +98,7 @@ def profile(
     Parameters
     ----------
     frame
-        The rows of all partitions.
-    partition
-        The column that says which partition a row belongs to.
+        The rows of all partitions; their column `partition` says to which one they belong.
     partitions
         The partitions to describe, also those without a row.
     features
@@ -123,7 +121,7 @@ def profile(
     names = [name for name in features if name in frame.columns]
     if not keys:
         return {}
-    rows, cuts = _by_partition(frame, partition, keys, names)
+    rows, cuts = _by_partition(frame, keys, names)
     found = {name: _described(rows[name], cuts, personal=name in pii) for name in names}
     return {key: {name: found[name][number] for name in names} for number, key in enumerate(keys)}
 
@@ -184,10 +182,10 @@ def _tuples(value: Any) -> Any:
 
 
 def _by_partition(
-    frame: pl.DataFrame, partition: str, keys: Sequence[str], names: Sequence[str]
+    frame: pl.DataFrame, keys: Sequence[str], names: Sequence[str]
 ) -> tuple[pl.DataFrame, Ints]:
     """Return the rows in the order of the partitions, and where each of these begins and ends."""
-    code = frame[partition].cast(pl.String).cast(pl.Enum(keys), strict=False).to_physical()
+    code = frame[PARTITION].cast(pl.String).cast(pl.Enum(keys), strict=False).to_physical()
     rows = frame.select(names)
     if code.null_count():
         rows, code = rows.filter(code.is_not_null()), code.drop_nulls()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,7 @@ class Applied:
             return None
         with self._database.read() as connection:
             row = _find(connection, _GROUP, name, version)
-        return None if row is None else FeatureGroup.from_json(json.loads(row["definition"]))
+        return None if row is None else _read_group(row["definition"])
 
     def group(self, name: str, version: int | None = None) -> FeatureGroup:
         """Return an applied group, its newest version by default."""
@@ -349,6 +350,12 @@ def _refuse_cycles(connection: sa.Connection, groups: Sequence[FeatureGroup]) ->
 def _reads(group: FeatureGroup) -> list[str]:
     """Return the assets that a group reads by their own names: `ins` may call them otherwise."""
     return [name for name in group.upstream if getattr(group.ins.get(name), "key", None) is None]
+
+
+@lru_cache(maxsize=256)
+def _read_group(definition: str) -> FeatureGroup:
+    """Return a group from its JSON: a frozen value, which every push and read asks for."""
+    return FeatureGroup.from_json(json.loads(definition))
 
 
 def _find(connection: sa.Connection, kind: str, name: str, version: int | None) -> Any | None:

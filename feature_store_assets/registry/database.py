@@ -44,7 +44,9 @@ applied = sa.Table(
 pins = sa.Table(
     "pins",
     metadata,
-    sa.Column("snapshot", sa.String(128), primary_key=True),
+    # `snapshot`, `training_set`, `export` or `backup`.
+    sa.Column("owner_kind", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.String(128), primary_key=True),
     sa.Column("feature_group", sa.String(128), primary_key=True),
     sa.Column("group_version", sa.Integer, primary_key=True),
     sa.Column("table_version", sa.Integer, nullable=False),
@@ -264,20 +266,12 @@ search_entries = sa.Table(
 )
 
 # The newest schema that this code knows, and all before it; a test holds them against Alembic's.
-SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
-# The columns that came later than their tables, by the schema that brought them.
-ADDED: dict[str, tuple[sa.Column[Any], ...]] = {"0009": (audit.c.source,)}
+SCHEMAS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do, as long as every process takes the same lock.
 _POSTGRES_LOCK = 0x66736131
 _WRITERS_WAIT = 30  # seconds for the SQLite writers before this one
 _PATIENCE = 5  # seconds until a PostgreSQL that does not answer is given up
-
-
-def columns_in(table: sa.Table, schema: str) -> list[sa.Column[Any]]:
-    """Return the columns that a table had in a schema, which knew the table."""
-    later = {column for each in SCHEMAS if each > schema for column in ADDED.get(each, ())}
-    return [column for column in table.columns if column not in later]
 
 
 class Database:

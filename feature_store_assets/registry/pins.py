@@ -1,10 +1,10 @@
-"""Pins: which table versions a snapshot holds."""
+"""Pins: which table versions a snapshot, a training set, an export or a backup holds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
 
@@ -13,25 +13,45 @@ from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import pins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from feature_store_assets.registry.database import Database
 
 
-# Other pins than snapshots: the names of these hold no colon.
-_TRAINING_SET = "training-set:"
+OwnerKind = Literal["snapshot", "training_set", "export", "backup"]
+
+# How an owner that is no snapshot is named in `as_of`; before schema 0010 also in the table.
+_PREFIXES: Mapping[str, OwnerKind] = {
+    "training-set": "training_set",
+    "export": "export",
+    "backup": "backup",
+}
 
 
 def training_pin(name: str) -> str:
-    """Return the name under which a training set's tables are pinned."""
-    return f"{_TRAINING_SET}{name}"
+    """Return the name by which `as_of` takes the tables that a training set pins."""
+    return f"training-set:{name}"
+
+
+def owner_of(name: str) -> tuple[OwnerKind, str]:
+    """Return the kind and the own name of what `as_of` names.
+
+    Examples
+    --------
+    >>> owner_of("churn-2024"), owner_of("training-set:churn")
+    (('snapshot', 'churn-2024'), ('training_set', 'churn'))
+    """
+    prefix, _, owner = name.partition(":")
+    kind = _PREFIXES.get(prefix)
+    return ("snapshot", name) if kind is None or not owner else (kind, owner)
 
 
 @dataclass(frozen=True)
 class Pin:
-    """One group as a snapshot holds it; or a training set, or an export or backup under way."""
+    """One group as a snapshot or training set holds it; or an export or backup under way."""
 
-    snapshot: str
+    owner_kind: OwnerKind
+    owner: str
     feature_group: str
     group_version: int
     table_version: int
@@ -41,13 +61,17 @@ class Pin:
 
     @property
     def of_snapshot(self) -> bool:
-        return ":" not in self.snapshot
+        return self.owner_kind == "snapshot"
 
     @property
-    def training_set(self) -> str | None:
-        """The training set that holds it; None if that is a snapshot."""
-        name = self.snapshot.removeprefix(_TRAINING_SET)
-        return None if name == self.snapshot else name
+    def lasting(self) -> bool:
+        """Whether it is a snapshot's or training set's: `as_of` takes its name."""
+        return self.owner_kind in {"snapshot", "training_set"}
+
+    @property
+    def name(self) -> str:
+        """The name by which `as_of` takes it."""
+        return training_pin(self.owner) if self.owner_kind == "training_set" else self.owner
 
 
 class Pins:
@@ -64,9 +88,10 @@ class Pins:
 
     def add(
         self,
-        snapshot: str,
+        owner: str,
         versions: Sequence[tuple[str, int, int]],
         *,
+        kind: OwnerKind = "snapshot",
         description: str,
         created_by: str,
     ) -> None:
@@ -82,29 +107,29 @@ class Pins:
         NameTaken
             Snapshots are immutable.
         """
+        told = {"description": description, "created_by": created_by}
         with self._database.write() as connection:
-            pin(connection, snapshot, versions, description=description, created_by=created_by)
+            pin(connection, owner, versions, kind=kind, **told)
 
-    def remove(self, snapshot: str) -> None:
-        """Let go of what a name pins; nothing happens if it pins nothing."""
+    def remove(self, owner: str, kind: OwnerKind = "snapshot") -> None:
+        """Let go of what an owner pins; nothing happens if it pins nothing."""
         with self._database.write() as connection:
-            append(connection, "unpin", f"snapshot {snapshot}")
-            connection.execute(sa.delete(pins).where(pins.c.snapshot == snapshot))
+            unpin(connection, owner, kind)
 
     def all(self) -> list[Pin]:
         """Return every pin, oldest first."""
         if not self._database.exists:
             return []
-        query = sa.select(pins).order_by(pins.c.created_at, pins.c.snapshot, pins.c.feature_group)
+        query = sa.select(pins).order_by(pins.c.created_at, pins.c.owner, pins.c.feature_group)
         with self._database.read() as connection:
             return [Pin(**row) for row in connection.execute(query).mappings()]
 
-    def of(self, snapshot: str) -> list[Pin]:
-        """Return the pins of one snapshot."""
+    def of(self, name: str) -> list[Pin]:
+        """Return the pins of one owner, named as `as_of` takes it."""
         every = self.all()
-        found = [pin for pin in every if pin.snapshot == snapshot]
+        found = [pin for pin in every if (pin.owner_kind, pin.owner) == owner_of(name)]
         if not found:
-            raise SnapshotNotFound(snapshot, {pin.snapshot for pin in every})
+            raise SnapshotNotFound(name, {pin.name for pin in every if pin.lasting})
         return found
 
     def of_group(self, group: str, version: int) -> list[Pin]:
@@ -116,28 +141,44 @@ class Pins:
 
 def pin(
     connection: sa.Connection,
-    snapshot: str,
+    owner: str,
     versions: Sequence[tuple[str, int, int]],
     *,
+    kind: OwnerKind = "snapshot",
     description: str,
     created_by: str,
 ) -> None:
     """Pin groups within a transaction, as `Pins.add` does."""
-    taken = sa.select(pins.c.snapshot).where(pins.c.snapshot == snapshot).limit(1)
+    taken = sa.select(pins.c.owner).where(*_of(owner, kind)).limit(1)
     if connection.execute(taken).first():
-        raise NameTaken(snapshot)
+        raise NameTaken(owner, kind.replace("_", " "))
     tables = {f"{group} v{number}": version for group, number, version in versions}
-    append(connection, "pin", f"snapshot {snapshot}", tables)
+    append(connection, "pin", _shown(owner, kind), tables)
     now = datetime.now(UTC)
     for group, group_version, table_version in versions:
-        connection.execute(
-            sa.insert(pins).values(
-                snapshot=snapshot,
-                feature_group=group,
-                group_version=group_version,
-                table_version=table_version,
-                description=description,
-                created_by=created_by,
-                created_at=now,
-            )
-        )
+        made = Pin(
+            kind, owner, group, group_version, table_version, description, created_by, now
+        )  # fmt: skip
+        connection.execute(sa.insert(pins).values(asdict(made)))
+
+
+def unpin(connection: sa.Connection, owner: str, kind: OwnerKind) -> None:
+    """Let go of what an owner pins, within a transaction."""
+    append(connection, "unpin", _shown(owner, kind))
+    release(connection, owner, kind)
+
+
+def release(connection: sa.Connection, owner: str, kind: OwnerKind) -> int:
+    """Take out the pins of an owner; return how many there were.
+
+    The audit log is told of what the caller does.
+    """
+    return connection.execute(sa.delete(pins).where(*_of(owner, kind))).rowcount
+
+
+def _of(owner: str, kind: OwnerKind) -> tuple[sa.ColumnElement[bool], ...]:
+    return pins.c.owner_kind == kind, pins.c.owner == owner
+
+
+def _shown(owner: str, kind: OwnerKind) -> str:
+    return f"{kind.replace('_', ' ')} {owner}"

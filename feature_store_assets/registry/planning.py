@@ -12,10 +12,8 @@ from feature_store_assets.registry.changes import breaking, differences
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.registry.applied import Applied, Declared
-    from feature_store_assets.registry.models import Model
-    from feature_store_assets.registry.pins import Pin
+    from feature_store_assets.registry.dependents import Dependents, User
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Planned:
     details
         What differs, in words.
     touches
-        The views, snapshots, training sets and models that use it: `view churn`.
+        The views, snapshots, training sets and models that use it.
     """
 
     kind: str
@@ -38,25 +36,24 @@ class Planned:
     version: int
     action: str
     details: tuple[str, ...] = ()
-    touches: tuple[str, ...] = ()
+    touches: tuple[User, ...] = ()
 
 
 def plan(
-    applied: Applied,
-    declarations: Sequence[Declared],
-    *,
-    pins: Sequence[Pin] = (),
-    models: Sequence[Model] = (),
+    applied: Applied, declarations: Sequence[Declared], dependents: Dependents
 ) -> list[Planned]:
     """Compare declarations with what is applied, writing nothing.
 
     Parameters
     ----------
-    pins, models
-        The pinned tables and logged models that a change may touch.
+    dependents
+        What a change may touch.
     """
     views = {view.name: view for view in applied.views()}
-    users = Users(list(views.values()), pins, models)
+
+    def users(kind: str, name: str, version: int) -> tuple[User, ...]:
+        return dependents.of_view(name) if kind == "view" else dependents.of_group(name, version)
+
     found: list[Planned] = []
     for declared in declarations:
         version = declared.version if isinstance(declared, FeatureGroup) else 1
@@ -65,13 +62,13 @@ def plan(
         free = applied.droppable(old) if isinstance(old, FeatureGroup) else set[str]()
         action, details = _compared(old, declared, free)
         same = action in {"added", "unchanged"}
-        touched = () if same else users.of(kind, declared.name, version)
+        touched = () if same else users(kind, declared.name, version)
         found.append(Planned(kind, declared.name, version, action, tuple(details), touched))
     named = {(each.kind, each.name) for each in found}
     gone = [("group", each.name, each.version) for each in applied.groups() if each.materialized]
     gone += [("view", name, 1) for name in views]
     found += [
-        Planned(kind, name, version, "missing", (), users.of(kind, name, version))
+        Planned(kind, name, version, "missing", (), users(kind, name, version))
         for kind, name, version in gone
         if (kind, name) not in named
     ]
@@ -96,55 +93,3 @@ def _compared(
         for field in fields
         if was.get(field) != becomes.get(field)
     ]
-
-
-class Users:
-    """Who uses groups and views: other views, pins of tables, models."""
-
-    def __init__(
-        self, views: Sequence[FeatureView], pins: Sequence[Pin], models: Sequence[Model]
-    ) -> None:
-        self._views, self._pins, self._models = views, pins, models
-
-    def of(self, kind: str, name: str, version: int, feature: str | None = None) -> tuple[str, ...]:
-        """Return the users of a group or view: `view churn`, `model delay-v3`.
-
-        Parameters
-        ----------
-        feature
-            Only those that take this feature of the group; a table is pinned as a whole.
-        """
-        views = [name]
-        found = []
-        if kind == "group":
-            views = [
-                view.name
-                for view in self._views
-                if any(
-                    (each.group, each.version) == (name, version)
-                    and (feature is None or feature in dict(each.features))
-                    for each in view.selections
-                )
-            ]
-            found = [f"view {each}" for each in views]
-            for pin in self._pins:
-                if (pin.feature_group, pin.group_version) == (name, version):
-                    if pin.training_set is not None:
-                        found.append(f"training set {pin.training_set}")
-                    elif pin.of_snapshot:
-                        found.append(f"snapshot {pin.snapshot}")
-        found += [
-            f"model {model.name}"
-            for model in self._models
-            if (feature is None and model.view in views)
-            or (kind == "group" and any(_is_of(each, name, feature) for each in model.features))
-        ]
-        return tuple(dict.fromkeys(found))
-
-
-def _is_of(feature_id: str, group: str, feature: str | None) -> bool:
-    return (
-        feature_id.startswith(f"{group}.")
-        if feature is None
-        else (feature_id == f"{group}.{feature}")
-    )

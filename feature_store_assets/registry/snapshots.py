@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from feature_store_assets.declaration.canonical import canonical
 from feature_store_assets.errors import SnapshotNotFound, VersionExpired
 from feature_store_assets.registry.audit import append
-from feature_store_assets.registry.database import pins, snapshots
-from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.database import snapshots
+from feature_store_assets.registry.pins import pin, release
 from feature_store_assets.registry.removals import floor_of
 
 if TYPE_CHECKING:
@@ -112,5 +112,5 @@ class SnapshotTable:
         """Forget a snapshot and let go of what it pins."""
         with self._database.write() as connection:
             append(connection, "delete", f"snapshot {name}")
-            connection.execute(sa.delete(pins).where(pins.c.snapshot == name))
+            release(connection, name, "snapshot")
             connection.execute(sa.delete(snapshots).where(snapshots.c.name == name))

@@ -71,7 +71,9 @@ class Statistics:
         if not rows:
             return
         with self._database.write() as connection:
-            _forget(connection, feature_group, version, list(profiles))
+            for chosen in _chunks(profiles):
+                these = _these(feature_group, version, chosen)
+                connection.execute(sa.delete(statistics).where(*these))
             connection.execute(sa.insert(statistics), rows)
 
     def of(
@@ -114,6 +116,14 @@ class Statistics:
                     found.setdefault(partition, {})[feature] = kept
         return dict(sorted(found.items()))
 
+    def partitions(self, feature_group: str, version: int) -> list[str]:
+        """Return the partitions of which profiles are kept, also those without a row."""
+        if not self._database.exists:
+            return []
+        query = sa.select(statistics.c.partition).where(*_this(statistics, feature_group, version))
+        with self._database.read() as connection:
+            return list(connection.execute(query.distinct()).scalars())
+
     def before(self, feature_group: str, version: int, partition: str, count: int) -> Profiles:
         """Return the profiles of the last partitions before one, the newest last."""
         if not self._database.exists:
@@ -128,6 +138,19 @@ class Statistics:
         with self._database.read() as connection:
             keys = list(connection.execute(query).scalars())
         return self.of(feature_group, version, keys) if keys else {}
+
+    def drop(
+        self, feature_group: str, version: int, partitions: Collection[str] | None = None
+    ) -> None:
+        """Remove the profiles of partitions, of all by default, where there are any."""
+        if not self._database.exists:
+            return
+        for chosen in _chunks(partitions):
+            these = _these(feature_group, version, chosen)
+            with self._database.read() as connection:
+                found = connection.execute(sa.select(sa.literal(1)).where(*these).limit(1)).first()
+            if found:
+                self._database.remove(statistics, sa.and_(*these))
 
     def forget(
         self,
@@ -193,19 +216,14 @@ def _this(table: sa.Table, feature_group: str, version: int) -> tuple[sa.ColumnE
     return (table.c.feature_group == feature_group, table.c.group_version == version)
 
 
-def _forget(
-    connection: sa.Connection, feature_group: str, version: int, partitions: Sequence[str]
-) -> None:
-    for chosen in _chunks(partitions):
-        connection.execute(
-            sa.delete(statistics).where(
-                *_this(statistics, feature_group, version),
-                statistics.c.partition.in_(chosen or []),
-            )
-        )
+def _these(
+    feature_group: str, version: int, partitions: Sequence[str] | None
+) -> list[sa.ColumnElement[bool]]:
+    chosen = [] if partitions is None else [statistics.c.partition.in_(partitions)]
+    return [*_this(statistics, feature_group, version), *chosen]
 
 
-def _chunks(partitions: Sequence[str] | None) -> list[list[str] | None]:
+def _chunks(partitions: Collection[str] | None) -> list[list[str] | None]:
     if partitions is None:
         return [None]
     keys = list(partitions)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import sqlalchemy as sa
@@ -44,6 +44,26 @@ class Used:
     day: str
     reads: int
     rows: int
+
+
+@dataclass(frozen=True)
+class Reads:
+    """How often one consumer read a feature of late.
+
+    Attributes
+    ----------
+    feature
+        `"group.feature"`.
+    reads, rows
+        Summed over the days; `last_day` is the last of them.
+    """
+
+    feature: str
+    consumer: str
+    path: str
+    reads: int
+    rows: int
+    last_day: str
 
 
 class Usage:
@@ -122,6 +142,27 @@ class Usage:
         """Remove counts of days before an instant; return how many there are."""
         old = usage.c.day < f"{before.astimezone(UTC):%Y-%m-%d}"
         return self._database.remove(usage, old, dry_run=dry_run)
+
+    def recent(self, feature_group: str | None = None, *, days: int = 30) -> list[Reads]:
+        """Return what was read in the last days, today included, the most read first.
+
+        Parameters
+        ----------
+        feature_group
+            Only its features.
+        """
+        self.flush()
+        before = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
+        found: dict[tuple[str, str, str], Reads] = {}
+        for used in self.of(feature_group):  # the newest day first
+            if used.day <= before:
+                break
+            place = f"{used.feature_group}.{used.feature}", used.consumer, used.path
+            known = found.get(place, Reads(*place, 0, 0, used.day))
+            found[place] = replace(
+                known, reads=known.reads + used.reads, rows=known.rows + used.rows
+            )
+        return sorted(found.values(), key=lambda each: (-each.reads, each.feature))
 
     def of(self, feature_group: str | None = None) -> list[Used]:
         """Return what was read, the newest day first, then by how often."""

@@ -1,83 +1,12 @@
 """`GET /v1/groups`, `/v1/groups/{name}` and `/v1/search`: what there is to read."""
 
-from dataclasses import asdict
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
 
-from feature_store_assets.declaration.feature import Feature
-from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.registry.search import Filters, Freshness
+from feature_store_assets.registry.search import Filters, Freshness, Hit
+from feature_store_assets.registry.summaries import GroupSummary
 from feature_store_assets.store import FeatureStore
-
-
-class FeatureCard(BaseModel):
-    """One feature."""
-
-    name: str
-    type: str
-    description: str
-    pii: bool
-    derived_from: list[str]
-    tags: dict[str, str]
-
-    @classmethod
-    def of(cls, feature: Feature) -> Self:
-        return cls(
-            name=feature.name,
-            type=feature.dtype,
-            description=feature.description,
-            pii=feature.pii,
-            derived_from=list(feature.derived_from),
-            tags=dict(feature.tags),
-        )
-
-
-class GroupCard(BaseModel):
-    """One feature group, in its newest version."""
-
-    name: str
-    version: int
-    description: str
-    entity: str
-    join_keys: dict[str, str | None]
-    timestamp: str
-    features: list[FeatureCard]
-    ttl_seconds: float | None
-    online: bool
-    materialized: bool
-    owners: list[str]
-    tags: dict[str, str]
-
-    @classmethod
-    def of(cls, group: FeatureGroup) -> Self:
-        entity = group.entity
-        return cls(
-            name=group.name,
-            version=group.version,
-            description=group.description,
-            entity=entity.name,
-            join_keys=dict(zip(entity.join_keys, entity.key_types, strict=True)),
-            timestamp=group.timestamp,
-            features=[FeatureCard.of(feature) for feature in group.features],
-            ttl_seconds=None if group.ttl is None else group.ttl.total_seconds(),
-            online=group.online,
-            materialized=group.materialized,
-            owners=list(group.owners),
-            tags=dict(group.tags),
-        )
-
-
-class SearchHit(BaseModel):
-    """A group, view or feature (`group.feature`) that was found."""
-
-    kind: str
-    name: str
-    description: str
-    score: int
-    stage: str
-    freshness: str
 
 
 def filters(
@@ -110,20 +39,20 @@ def catalogue(store: FeatureStore) -> APIRouter:
     router = APIRouter(tags=["catalogue"])
 
     @router.get("/v1/groups", summary="All feature groups, by name")
-    def groups() -> list[GroupCard]:
-        return [GroupCard.of(group) for group in store.groups()]
+    def groups() -> list[GroupSummary]:
+        stages = store.stages.reader()
+        return [GroupSummary.of(group, stages) for group in store.groups()]
 
     @router.get("/v1/groups/{name}", summary="One feature group")
-    def group(name: str) -> GroupCard:
-        return GroupCard.of(store.applied.group(name))
+    def group(name: str) -> GroupSummary:
+        return GroupSummary.of(store.applied.group(name), store.stages.reader())
 
     @router.get("/v1/search", summary="Groups, views and features by words, the best first")
     def found(
         q: Annotated[str, Query(min_length=1, description="Words, all of which must fit.")],
         chosen: Annotated[Filters, Depends(filters)],
         limit: Annotated[int, Query(ge=1, le=1_000)] = 20,
-    ) -> list[SearchHit]:
-        hits = store.search(q, chosen, limit=limit)
-        return [SearchHit(**asdict(hit)) for hit in hits]
+    ) -> list[Hit]:
+        return store.search(q, chosen, limit=limit)
 
     return router

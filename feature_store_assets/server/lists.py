@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
+
+from feature_store_assets.registry.summaries import FeatureSummary, GroupSummary, ViewSummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from feature_store_assets.declaration.feature import Feature
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.lineage.graph import Node
@@ -89,9 +90,11 @@ class Item:
 
 def overview(names: Names, stages: Standings) -> dict[str, list[Item]]:
     """Return all groups and views."""
+    groups = (GroupSummary.of(each, stages) for each in names.groups.values())
+    views = (ViewSummary.of(each, stages) for each in names.views.values())
     return {
-        "groups": [_group_item(each, names, stages) for each in names.groups.values()],
-        "views": [_view_item(each, names, stages) for each in names.views.values()],
+        "groups": [_group_item(each, names) for each in groups],
+        "views": [_view_item(each, names) for each in views],
     }
 
 
@@ -100,13 +103,15 @@ def found(hits: Iterable[Hit], names: Names, stages: Standings) -> list[Item]:
     items = []
     for hit in hits:
         owner, _, name = hit.name.rpartition(".")
-        if owner in names.groups:
-            group = names.groups[owner]
-            items.append(_feature_item(group, group.feature(name), names, hit))
-        elif hit.name in names.groups:
-            items.append(_group_item(names.groups[hit.name], names, stages, hit))
+        if group := names.groups.get(owner or hit.name):
+            summary = GroupSummary.of(group, stages)
+            own = next((each for each in summary.features if owner and each.name == name), None)
+            item = _feature_item(summary, own, names) if own else _group_item(summary, names)
+            # Whether it is fresh or stale, where that is known.
+            known = [hit.freshness] if hit.freshness != "unknown" else []
+            items.append(replace(item, facts=[*item.facts, *known]))
         elif hit.name in names.views:
-            items.append(_view_item(names.views[hit.name], names, stages))
+            items.append(_view_item(ViewSummary.of(names.views[hit.name], stages), names))
     return items
 
 
@@ -125,41 +130,39 @@ def choices(names: Names) -> dict[str, list[str]]:
     }
 
 
-def _group_item(
-    group: FeatureGroup, names: Names, stages: Standings, hit: Hit | None = None
-) -> Item:
-    facts = [f"entity {group.entity.name}", counted(len(group.features), "feature")]
+def _group_item(group: GroupSummary, names: Names) -> Item:
+    facts = [f"entity {group.entity}", counted(len(group.features), "feature")]
     facts += ["online"] if group.online else []
-    facts += _freshness(hit)
-    page, stage = names.page(group.name), stages.group(group)
+    return _item("group", group, group.name, names, facts)
+
+
+def _feature_item(group: GroupSummary, feature: FeatureSummary, names: Names) -> Item:
+    facts = [feature.type, f"entity {group.entity}", *(["personal"] if feature.pii else [])]
+    return _item("feature", feature, f"{group.name}.{feature.name}", names, facts)
+
+
+def _view_item(view: ViewSummary, names: Names) -> Item:
+    groups = len(names.views[view.name].selections)
+    facts = [counted(len(view.features), "feature"), f"of {counted(groups, 'group')}"]
+    return _item("view", view, view.name, names, facts)
+
+
+def _item(
+    kind: str,
+    summary: GroupSummary | FeatureSummary | ViewSummary,
+    name: str,
+    names: Names,
+    facts: Sequence[str],
+) -> Item:
     return Item(
-        "group", group.name, page, group.description, stage, facts, group.owners, dict(group.tags)
-    )
-
-
-def _freshness(hit: Hit | None) -> list[str]:
-    """Return whether a hit is fresh or stale, where that is known."""
-    return [hit.freshness] if hit and hit.freshness not in {"", "unknown"} else []
-
-
-def _feature_item(group: FeatureGroup, feature: Feature, names: Names, hit: Hit) -> Item:
-    name, facts = f"{group.name}.{feature.name}", [feature.dtype, f"entity {group.entity.name}"]
-    facts += [*(["personal"] if feature.pii else []), *_freshness(hit)]
-    owners = [feature.owner] if feature.owner else group.owners
-    page = names.page(name)
-    return Item(
-        "feature", name, page, feature.description, hit.stage, facts, owners, dict(feature.tags)
-    )
-
-
-def _view_item(view: FeatureView, names: Names, stages: Standings) -> Item:
-    facts = [
-        counted(len(view.feature_names), "feature"),
-        f"of {counted(len(view.selections), 'group')}",
-    ]
-    page, stage = names.page(view.name), stages.view(view)
-    return Item(
-        "view", view.name, page, view.description, stage, facts, view.owners, dict(view.tags)
+        kind,
+        name,
+        names.page(name),
+        summary.description,
+        summary.stage,
+        facts,
+        summary.owners,
+        summary.tags,
     )
 
 

@@ -56,6 +56,9 @@ class PushAnswer(BaseModel):
     rows_duplicate: int
     partitions: list[str]
     version: int
+    warnings: list[str] = Field(
+        default=[], description="What the rows break that is not critical; left out if nothing."
+    )
 
 
 class _Body(Request):
@@ -82,7 +85,11 @@ def pushing(store: FeatureStore) -> APIRouter:
     """The route that writes."""
     router = APIRouter(tags=["push"], route_class=_Route)
 
-    @router.post("/v1/push", summary="Write rows to a pushed group, offline and online")
+    @router.post(
+        "/v1/push",
+        summary="Write rows to a pushed group, offline and online",
+        response_model_exclude_defaults=True,
+    )
     def push(asked: PushRequest, request: Request) -> PushAnswer:
         rows, new = _typed(store, asked), asked.new_features
         acting = store.acting_as(request.state.actor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from feature_store_assets.errors import FeatureNotFound, GroupNotFound, ViewNotF
 from feature_store_assets.lineage.graph import Node
 from feature_store_assets.quality.pictures import distribution_svg, percent, short, trend_svg
 from feature_store_assets.quality.statistics import Profile, sparkline
+from feature_store_assets.registry.summaries import GroupSummary, ViewSummary, changes
 from feature_store_assets.server.lists import Names, counted
 
 if TYPE_CHECKING:
@@ -21,14 +23,13 @@ if TYPE_CHECKING:
 
     from feature_store_assets.declaration.feature import Feature
     from feature_store_assets.declaration.view import FeatureView
-    from feature_store_assets.registry.usage import Used
+    from feature_store_assets.registry.summaries import Card, Changed, FeatureSummary
+    from feature_store_assets.registry.usage import Reads
     from feature_store_assets.store import FeatureStore
 
-_USAGE_DAYS: Final = 30
 _PARTITIONS: Final = 12
 _MEDIAN: Final = 50
 _UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-_USERS: Final = ("training set", "snapshot", "model", "view")
 
 
 class _Named(NamedTuple):
@@ -43,24 +44,22 @@ def group_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any]:
     """Return what a group's page shows."""
     group = _group(name, names)
     card = store.card(name)
-    kept, newest = store.review.statistics, card["newest_partition"]
+    assert isinstance(card.summary, GroupSummary)
+    kept, newest = store.review.statistics, card.newest_partition
     profiles = kept.of(name, group.version, [newest])[newest] if newest else {}
     profiles = {each.name: _shown(each, profiles[each.name])
                 for each in group.features if each.name in profiles}  # fmt: skip
-    stages = {each["name"]: each["stage"] for each in card["features"]}
     counted = next(iter(profiles), None)
     heights = kept.of(name, group.version, features=[counted]) if counted else {}
     rows = [(key, each[counted].count) for key, each in heights.items()] if counted else []
     return {
-        "card": card,
+        **_shared(card, names),
         "group": group,
         "notices": notices(store, group, names),
-        "facts": _group_facts(group, newest),
+        "facts": _group_facts(card.summary, newest),
         "features": [
-            _feature_row(
-                group, each, stages.get(each.name, "active"), profiles.get(each.name), names
-            )
-            for each in group.features
+            _feature_row(name, each, profiles.get(each.name), names)
+            for each in card.summary.features
         ],
         "pictures": [
             (names.page(f"{name}.{each}"), Markup(distribution_svg({each: profile})))  # noqa: S704 - escaped there
@@ -68,9 +67,6 @@ def group_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any]:
         ],
         "newest": newest,
         "trends": _drawn([("Rows", rows)]),
-        "used_by": _users(card["used_by"], names),
-        "usage": _usage(store.usage.of(name)),
-        "node": Node("group", name),
     }
 
 
@@ -85,8 +81,9 @@ def feature_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any
     kept = store.profiles(group, [own])
     history = {key: _shown(feature, each[own]) for key, each in kept.items()}
     newest = list(history)[-1] if history else None
+    assert card.group is not None
     return {
-        "card": card,
+        **_shared(card, names),
         "group": group,
         "feature": feature,
         "group_page": names.page(owner),
@@ -96,7 +93,7 @@ def feature_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any
             ("Entity", f"{group.entity.name} ({', '.join(group.entity.join_keys)})"),
             ("Computed from", ", ".join(feature.derived_from)),
             ("Personal", "yes: only counts are kept of its values" if feature.pii else ""),
-            *_times(group),
+            *_times(card.group),
         ],
         "tiles": _tiles(history[newest]) if newest else [],
         "newest": newest,
@@ -108,9 +105,6 @@ def feature_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any
         "in_all": len(history),
         "numbers": any(profile.mean is not None for profile in history.values()),
         "changes": _changes(store, group, own),
-        "used_by": _users(card["used_by"], names),
-        "usage": _usage(each for each in store.usage.of(owner) if each.feature == own),
-        "node": Node("feature", name),
     }
 
 
@@ -121,22 +115,24 @@ def view_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any]:
     view = names.views[name]
     card = store.card(name)
     defaults = dict(view.defaults)
+    assert isinstance(card.summary, ViewSummary)
     rows = []
-    for each in card["features"]:
-        page = names.page(each["from"])
-        owner, _, stored = each["from"].rpartition(".")
+    for each in card.summary.features:
+        page = names.page(each.source)
+        owner, _, stored = each.source.rpartition(".")
         feature = names.groups[owner].feature(stored) if page else None
         rows.append(
             {
-                **each,
+                "name": each.name,
+                "from": each.source,
                 "page": page,
-                "type": feature.dtype if feature else _computed_type(view, each["name"]),
+                "type": feature.dtype if feature else _computed_type(view, each.name),
                 "description": feature.description if feature else "",
-                "default": defaults.get(each["name"]),
+                "default": defaults.get(each.name),
             }
         )
     return {
-        "card": card,
+        **_shared(card, names),
         "view": view,
         "notices": notices(store, view, names),
         "facts": [
@@ -144,8 +140,23 @@ def view_sheet(store: FeatureStore, name: str, names: Names) -> dict[str, Any]:
             ("With the request", ", ".join(f"{key}: {kind}" for key, kind in view.request)),
         ],
         "features": rows,
-        "used_by": _users(card["used_by"], names),
-        "node": Node("view", name),
+    }
+
+
+def _shared(card: Card, names: Names) -> dict[str, Any]:
+    """Return what every page shows."""
+    return {
+        "card": card,
+        "summary": card.summary,
+        "used_by": [
+            (
+                user.kind.replace("_", " "),
+                _Named(user.name, names.page(user.name) if user.kind == "view" else None),
+            )
+            for user in card.used_by
+        ],
+        "usage": _usage(card.read_by),
+        "node": Node(card.kind, card.name),
     }
 
 
@@ -182,18 +193,10 @@ def _computed_type(view: FeatureView, name: str) -> str:
     return next((each.dtype for each in view.computed if each.name == name), "")
 
 
-def _users(used_by: Iterable[str], names: Names) -> list[tuple[str, _Named]]:
-    told = []
-    for each in used_by:
-        kind = next(kind for kind in _USERS if each.startswith(f"{kind} "))
-        name = each.removeprefix(f"{kind} ")
-        told.append((kind, _Named(name, names.page(name) if kind == "view" else None)))
-    return told
-
-
-def _changes(store: FeatureStore, group: FeatureGroup, feature: str) -> list[dict[str, Any]]:
+def _changes(store: FeatureStore, group: FeatureGroup, feature: str) -> list[Changed]:
     """Return the changes of a group's version that touched one of its features."""
-    told, before = [], None
+    found: list[Changed] = []
+    before = None
     for edit in store.applied.history(group.name):
         if edit.version != group.version:
             continue
@@ -201,20 +204,17 @@ def _changes(store: FeatureStore, group: FeatureGroup, feature: str) -> list[dic
         now = next((each for each in features if each["name"] == feature), None)
         if now != before:
             action = "added" if before is None else "changed" if now else "removed"
-            told.append({"when": edit.changed_at.isoformat(), "who": edit.changed_by,
-                         "change": action, "version": edit.version})  # fmt: skip
+            found += changes([replace(edit, action=action)])
         before = now
-    return told
+    return found
 
 
-def _usage(used: Iterable[Used]) -> list[dict[str, Any]]:
-    """Return reads and rows of the last 30 days by consumer and path, the most reads first."""
-    since = f"{datetime.now(UTC) - timedelta(days=_USAGE_DAYS):%Y-%m-%d}"
+def _usage(read: Iterable[Reads]) -> list[dict[str, Any]]:
+    """Return reads and rows by consumer and path, the most reads first."""
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for each in used:
-        if each.day > since:
-            sums[each.consumer, each.path][0] += each.reads
-            sums[each.consumer, each.path][1] += each.rows
+    for each in read:
+        sums[each.consumer, each.path][0] += each.reads
+        sums[each.consumer, each.path][1] += each.rows
     ranked = sorted(sums.items(), key=lambda pair: (-pair[1][0], pair[0]))
     return [
         {"consumer": consumer, "path": path, "reads": reads, "rows": rows}
@@ -225,42 +225,38 @@ def _usage(used: Iterable[Used]) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------ facts and statistics
 
 
-def _group_facts(group: FeatureGroup, newest: str | None) -> list[tuple[str, str]]:
-    entity = group.entity
-    keys = (
-        f"{key}: {kind}" if kind else key
-        for key, kind in zip(entity.join_keys, entity.key_types, strict=True)
-    )
+def _group_facts(group: GroupSummary, newest: str | None) -> list[tuple[str, str]]:
+    keys = (f"{key}: {kind}" if kind else key for key, kind in group.join_keys.items())
     return [
-        ("Entity", f"{entity.name} ({', '.join(keys)})"),
+        ("Entity", f"{group.entity} ({', '.join(keys)})"),
         ("Event time", group.timestamp),
-        ("Written by", "Dagster" if group.materialized else "pushes"),
-        ("Computed from", ", ".join(group.upstream)),
-        ("Partitions", group.partitions.kind if group.partitions else ""),
+        ("Written by", group.written_by),
+        ("Computed from", ", ".join(group.reads)),
+        ("Partitions", group.partitions),
         ("Newest partition", newest or ""),
         ("Served online", "yes" if group.online else "no"),
         *_times(group),
     ]
 
 
-def _times(group: FeatureGroup) -> list[tuple[str, str]]:
+def _times(group: GroupSummary) -> list[tuple[str, str]]:
     return [
-        ("Time to live", _span(group.ttl)),
-        ("Fresh within", _span(group.freshness)),
-        ("Kept for", _span(group.retention)),
+        ("Time to live", _span(group.ttl_seconds)),
+        ("Fresh within", _span(group.freshness_seconds)),
+        ("Kept for", _span(group.retention_seconds)),
     ]
 
 
-def _span(span: timedelta | None) -> str:
-    """Return a span in words: `1 day 2 hours`."""
+def _span(span: float | None) -> str:
+    """Return seconds in words: `1 day 2 hours`."""
     if span is None:
         return ""
-    left, words = int(span.total_seconds()), []
+    left, words = int(span), []
     for seconds, unit in _UNITS:
         number, left = divmod(left, seconds)
         if number:
             words.append(counted(number, unit))
-    return " ".join(words) or str(span)
+    return " ".join(words) or str(timedelta(seconds=span))
 
 
 def _shown(feature: Feature, profile: Profile) -> Profile:
@@ -271,13 +267,13 @@ def _shown(feature: Feature, profile: Profile) -> Profile:
 
 
 def _feature_row(
-    group: FeatureGroup, feature: Feature, stage: str, profile: Profile | None, names: Names
+    group: str, feature: FeatureSummary, profile: Profile | None, names: Names
 ) -> dict[str, Any]:
     return {
         "name": feature.name,
-        "page": names.page(f"{group.name}.{feature.name}"),
-        "type": feature.dtype,
-        "stage": stage,
+        "page": names.page(f"{group}.{feature.name}"),
+        "type": feature.type,
+        "stage": feature.stage,
         "personal": feature.pii,
         "description": feature.description,
         "spark": sparkline(profile.histogram) if profile and any(profile.histogram) else "",

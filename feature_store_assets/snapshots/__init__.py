@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.holds import Holds
-    from feature_store_assets.registry.pins import Pins
+    from feature_store_assets.registry.pins import Pin, Pins
     from feature_store_assets.registry.snapshots import Snapshot, SnapshotTable
     from feature_store_assets.snapshots.manifest import Describe
 
@@ -86,8 +86,8 @@ class Snapshots:
     def _known(self, group: FeatureGroup) -> dict[str, tuple[int, str]]:
         """The digests that the newest snapshot of a group holds."""
         recorded = {each.name for each in self.table.all()}
-        names = [pin.snapshot for pin in self.pins.of_group(group.name, group.version)]
-        newest = [name for name in names if name in recorded][-1:]
+        pins = self.pins.of_group(group.name, group.version)
+        newest = [pin.owner for pin in pins if pin.of_snapshot and pin.owner in recorded][-1:]
         return digests(self.of_group(newest[0], group)) if newest else {}
 
     def of_group(self, name: str, group: FeatureGroup) -> dict[str, Any]:
@@ -133,13 +133,15 @@ class Snapshots:
 
     def holding(self, group: FeatureGroup) -> list[str]:
         """Return the snapshots and training sets that pin a group, the oldest first."""
-        pins = self.pins.of_group(group.name, group.version)
-        return [pin.snapshot for pin in pins if pin.of_snapshot or pin.training_set is not None]
+        return [pin.name for pin in self._lasting(group)]
+
+    def _lasting(self, group: FeatureGroup) -> list[Pin]:
+        return [pin for pin in self.pins.of_group(group.name, group.version) if pin.lasting]
 
     def _nearest(self, group: FeatureGroup, moment: datetime) -> str | None:
-        pinned = self.pins.of_group(group.name, group.version)
+        pinned = self._lasting(group)
         near = min(pinned, key=lambda pin: abs(pin.created_at - moment), default=None)
-        return None if near is None else near.snapshot
+        return None if near is None else near.name
 
     def verify(self, name: str, tables: Mapping[tuple[str, int], OfflineTable]) -> int:
         """Compare each file that a snapshot pins with its digest; return how many there are.
@@ -210,9 +212,9 @@ class Snapshots:
             by_group: dict[tuple[str, int], list[str]] = {}
             names = {each.name for each in every}
             for pin in self.pins.all():
-                if pin.snapshot in names:
+                if pin.of_snapshot and pin.owner in names:
                     place = (pin.feature_group, pin.group_version)
-                    by_group.setdefault(place, []).append(pin.snapshot)
+                    by_group.setdefault(place, []).append(pin.owner)
             newest = {name for held_by in by_group.values() for name in held_by[-last:]}
         oldest = None if days is None else now - timedelta(days=days)
         return [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from feature_store_assets.dagster_io.freshness import freshness
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.ingestion.pushing import (
@@ -16,10 +17,17 @@ from feature_store_assets.ingestion.pushing import (
     register,
 )
 from feature_store_assets.registry.applied import Change, Declared
-from feature_store_assets.registry.cards import feature_card, group_card, view_card
-from feature_store_assets.registry.planning import Planned, Users, plan
+from feature_store_assets.registry.planning import Planned, plan
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search
 from feature_store_assets.registry.stages import Stage, Standing
+from feature_store_assets.registry.summaries import (
+    Card,
+    FeatureSummary,
+    GroupSummary,
+    ViewSummary,
+    changes,
+    numbers,
+)
 from feature_store_assets.store.facade import Facade
 from feature_store_assets.transfer.registry_state import (
     Imported,
@@ -49,8 +57,7 @@ class Declaring(Facade):
 
     def plan(self, *declarations: Declared) -> list[Planned]:
         """Return what `apply` would change and what that touches; nothing is written."""
-        pins = self.snapshots.pins.all()
-        return plan(self.applied, declarations, pins=pins, models=self.lineage.models.all())
+        return plan(self.applied, declarations, self.lineage.dependents())
 
     def search(
         self, text: str, filters: Filters | None = None, *, limit: int | None = None
@@ -85,34 +92,14 @@ class Declaring(Facade):
         feature_group
             Only its features.
         days
-            Of the last so many days.
+            Of the last so many days, today included.
 
         Returns
         -------
         `{"feature", "consumer", "path", "reads", "rows", "last_day"}`; a path is `online`, `http`,
         `training` or `offline`.
         """
-        self.usage.flush()
-        since = f"{datetime.now(UTC) - timedelta(days=days):%Y-%m-%d}"
-        found: dict[tuple[str, str, str], dict[str, Any]] = {}
-        for used in self.usage.of(feature_group):  # the newest day first
-            if used.day < since:
-                continue
-            name = f"{used.feature_group}.{used.feature}"
-            summed = found.setdefault(
-                (name, used.consumer, used.path),
-                {
-                    "feature": name,
-                    "consumer": used.consumer,
-                    "path": used.path,
-                    "reads": 0,
-                    "rows": 0,
-                    "last_day": used.day,
-                },
-            )
-            summed["reads"] += used.reads
-            summed["rows"] += used.rows
-        return sorted(found.values(), key=lambda each: (-each["reads"], each["feature"]))
+        return [asdict(each) for each in self.usage.recent(feature_group, days=days)]
 
     def export_registry(self) -> dict[str, Any]:
         """Return the registry's state as JSON holds it: declarations, stages, pins, models, ...
@@ -163,37 +150,54 @@ class Declaring(Facade):
         return done
 
     def freshness(self, group: FeatureGroup) -> Freshness:
-        """Tell whether a group's newest event is as young as it promises.
+        """Tell whether a group is as young as it promises, by what its table holds.
 
-        Of a group that promises nothing it is unknown. Dagster's own state, which alerts go by,
-        also counts missing partitions.
+        Of a group that promises nothing, or whose partitions have come to their end, it is
+        unknown. Alerts go by the same rule, and by what Dagster heard of.
         """
-        if group.freshness is None:
+        table, now = self.table(group), datetime.now(UTC)
+        found = freshness(group, now, table.partitions, table.last_write)
+        if found is not None and found.state != "fresh":
+            # Partitions may have been written without a row, or be gone by retention.
+            noted = self.review.statistics.partitions(group.name, group.version)
+            gone = [each.partition for each in self.parts.removals.of(group.name, group.version)]
+            every = {*table.partitions(), *noted, *gone}
+            found = freshness(group, now, lambda: every, table.last_write)
+        if found is None:
             return "unknown"
-        newest = self.table(group).newest_event()
-        late = newest is None or datetime.now(UTC) - newest > group.freshness
-        return "stale" if late else "fresh"
+        return "stale" if found.state == "stale" else "fresh"
 
-    def card(self, name: str) -> dict[str, Any]:
+    def card(self, name: str) -> Card:
         """Return what there is to know of a group, a feature (`"group.feature"`) or a view."""
-        stages, views = self.stages.reader(), self.applied.views()
-        users = Users(views, self.snapshots.pins.all(), self.lineage.models.all())
-        owner, _, feature = name.rpartition(".")
+        stages, dependents = self.stages.reader(), self.lineage.dependents()
+        owner, _, own = name.rpartition(".")
         group = self.applied.group(owner) if owner else self.applied.find(name)
         if group is None:
             self.applied.resolve(name)  # says what there is
-            view = next(each for each in views if each.name == name)
-            return view_card(view, stages, self.applied.history(name), users.of("view", name, 1))
-        used = users.of("group", group.name, group.version, feature if owner else None)
-        kept = self.review.statistics.of(group.name, group.version)
-        read = self.usage_statistics(group.name)
-        shown = {"freshness_state": self.freshness(group), "read_by": read}
-        if owner:
-            history = {key: each[feature] for key, each in kept.items() if feature in each}
-            shown["read_by"] = [each for each in read if each["feature"] == name]
-            return feature_card(group, group.feature(feature), stages, history, used) | shown
-        newest = list(kept.items())[-1] if kept else None
-        return group_card(group, stages, newest, self.applied.history(name), used) | shown
+            view = next(each for each in dependents.views if each.name == name)
+            history, users = self.applied.history(name), dependents.of_view(name)
+            return Card("view", ViewSummary.of(view, stages), users, changes(history))
+        feature = own if owner else None
+        whole = GroupSummary.of(group, stages)
+        return Card(
+            "feature" if owner else "group",
+            FeatureSummary.of(group, group.feature(own), stages) if owner else whole,
+            dependents.of_group(group.name, group.version, feature),
+            () if owner else changes(self.applied.history(name)),
+            whole if owner else None,
+            self.freshness(group),
+            tuple(
+                repr(each)
+                for each in group.all_expectations
+                if feature is None or feature in each.columns
+            ),
+            numbers(group, self.review.statistics.of(group.name, group.version), feature),
+            tuple(
+                each
+                for each in self.usage.recent(group.name)
+                if feature is None or each.feature == name
+            ),
+        )
 
     def standing(self, name: str) -> Standing:
         """Return the stage of a group, a feature (`"group.feature"`) or a view."""

@@ -20,6 +20,7 @@ from feature_store_assets.offline.frames import (
 from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.schema import typed_keys
 from feature_store_assets.offline.sql import query
+from feature_store_assets.registry.pins import owner_of
 from feature_store_assets.retrieval.historical import Options, read_spine
 from feature_store_assets.retrieval.removed import RemovedRanges
 from feature_store_assets.retrieval.steady import Watched, steady
@@ -229,7 +230,7 @@ class Reading(Facade):
                 label,
                 description,
                 created_by or self.actor.name,
-                as_of if isinstance(as_of, str) and ":" not in as_of else None,
+                as_of if isinstance(as_of, str) and owner_of(as_of)[0] == "snapshot" else None,
             ),
             self.parts.rejoin,
         )

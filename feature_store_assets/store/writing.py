@@ -46,6 +46,8 @@ class Writing(Facade):
             with a warning, `"refuse"` refuses the rows. By default groups made by
             `register_feature`, or by a first write, take drafts, and declared groups refuse.
 
+        What the rows break that is not critical is told by a Python warning, and in the result.
+
         Raises
         ------
         WrittenByDagster, SchemaMismatch, NullKeys, DuplicateRows, NaiveTimestamps, OutOfBounds
@@ -53,8 +55,18 @@ class Writing(Facade):
         """
         data = arrow_table(feature_data)
         new = self.parts.pushed(feature_group)
-        self._reach_online(self.applied.find(feature_group) or new)
-        group, result = push(self.applied, self.table, new, data, mode, new_features=new_features)
+        known = self.applied.find(feature_group)
+        self._reach_online(known or new)
+        group, result = push(
+            self.applied,
+            self.table,
+            new,
+            data,
+            mode,
+            known=known,
+            statistics=self.review.statistics,
+            new_features=new_features,
+        )
         told = {"mode": mode, "rows": result.rows_written, "table_version": result.version}
         self.audit.add("write", f"group {group.name}", told)
         self.serving.forget()

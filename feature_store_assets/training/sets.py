@@ -17,7 +17,6 @@ from feature_store_assets.declaration.feature import checked_label
 from feature_store_assets.errors import DataError, NameTaken
 from feature_store_assets.offline.digest import TableDigest, file_digest
 from feature_store_assets.offline.frames import fsync
-from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
 from feature_store_assets.training.manifest import (
     manifest_of,
@@ -93,7 +92,7 @@ class TrainingSets:
                 digest = write_manifest(unfinished, manifest)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
-                self.pins.remove(training_pin(name))
+                self.pins.remove(name, "training_set")
                 raise
             # What stops here leaves a folder with its pins, by which `_alone` knows it.
             unfinished.replace(self.root / name)
@@ -118,13 +117,13 @@ class TrainingSets:
         with (self.root / f".{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = {recorded.name for recorded in self.table.all()}
-            pinned = {pin.snapshot for pin in self.pins.all()}
+            pinned = {pin.owner for pin in self.pins.all() if pin.owner_kind == "training_set"}
             # A folder without pins is a set of which this registry has lost track.
-            if name in known or ((self.root / name).exists() and training_pin(name) not in pinned):
+            if name in known or ((self.root / name).exists() and name not in pinned):
                 raise NameTaken(name, "training set")
             shutil.rmtree(self.root / name, ignore_errors=True)
             shutil.rmtree(self.root / f".{name}.unfinished", ignore_errors=True)
-            self.pins.remove(training_pin(name))
+            self.pins.remove(name, "training_set")
             yield
 
     def _pin(self, name: str, fixed: Historical, recipe: Recipe) -> None:
@@ -132,8 +131,9 @@ class TrainingSets:
             (pin["group"], pin["group_version"], pin["table_version"]) for pin in fixed.pins()
         ]
         self.pins.add(
-            training_pin(name),
+            name,
             versions,
+            kind="training_set",
             description=recipe.description,
             created_by=recipe.created_by,
         )

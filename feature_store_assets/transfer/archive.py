@@ -223,7 +223,7 @@ class Archive:
 
     @cached_property
     def state(self) -> dict[str, Any]:
-        """What the registry knew, as `registry.transfer` exports it.
+        """What the registry knew, as `registry_state` exports it.
 
         Raises
         ------
@@ -402,9 +402,11 @@ class Target:
     def plan(self) -> Plan | None:
         """What is being exported into it; None if nothing is."""
         try:
-            return msgspec.json.decode(self.place.read(_PLAN), type=Plan)
+            plan = msgspec.json.decode(self.place.read(_PLAN), type=Plan)
         except (OSError, msgspec.DecodeError):
             return None
+        # Before schema 0010 the registry had the kind of an owner in its name.
+        return msgspec.structs.replace(plan, pin=plan.pin.removeprefix("export:"))
 
     def begin(self, plan: Plan) -> None:
         """Say what is exported into it."""

@@ -52,7 +52,7 @@ from feature_store_assets.progress import Told, each_file
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import SCHEMAS, pins
 from feature_store_assets.registry.leases import Leases
-from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.pins import pin, unpin
 from feature_store_assets.snapshots.manifest import packages
 from feature_store_assets.storage import Location, location
 from feature_store_assets.storage.sink import Written
@@ -95,8 +95,6 @@ from feature_store_assets.transfer.known import (
 if TYPE_CHECKING:
     from feature_store_assets.parts import Parts
 
-# Snapshots cannot be named so: their names hold no colon.
-_PIN = "backup:"
 _SCRATCH = ".backup"
 _ATTEMPTS = 5
 # LMDB forbids a second environment of a path in a process, and the store may have the first.
@@ -339,8 +337,9 @@ class _Run:
             if newest:
                 pin(
                     connection,
-                    f"{_PIN}{self.name}",
+                    self.name,
                     newest,
+                    kind="backup",
                     description="a backup under way",
                     created_by=self.parts.database.actor.name,
                 )
@@ -439,9 +438,9 @@ def _scratch(root: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _release(connection: sa.Connection, name: str = "") -> None:
-    """Take back what a backup pinned; without its name all, if only one is under way."""
-    mine = pins.c.snapshot.startswith(f"{_PIN}{name}", autoescape=True)
-    for each in connection.execute(sa.select(pins.c.snapshot).where(mine).distinct()).all():
-        append(connection, "unpin", f"snapshot {each.snapshot}")
-    connection.execute(sa.delete(pins).where(mine))
+def _release(connection: sa.Connection, name: str | None = None) -> None:
+    """Take back what a backup pinned; without its name all, where only one is under way."""
+    mine = pins.c.owner_kind == BACKUP
+    for each in connection.execute(sa.select(pins.c.owner).where(mine).distinct()).scalars().all():
+        if name in (None, each):
+            unpin(connection, each, "backup")

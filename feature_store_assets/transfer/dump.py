@@ -29,10 +29,9 @@ from feature_store_assets.errors import (
 from feature_store_assets.registry import database as tables
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.functions import trust, untrusted
-from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.search import index_all
 from feature_store_assets.storage.foreign import LARGEST, UNSOUND, read_json, shown
-from feature_store_assets.transfer.rows import decoded, encoded
+from feature_store_assets.transfer.rows import decoded, encoded, in_schema
 
 if TYPE_CHECKING:
     from feature_store_assets.registry.database import Database
@@ -81,7 +80,6 @@ def dump(connection: sa.Connection, path: Path) -> Dumped:
     """
     recorded = {row.name: row.digest for row in connection.execute(sa.select(tables.training_sets))}
     kept = set[tuple[str, int, int]]()
-    training = {training_pin(name) for name in recorded}
     every = [each for each in tables.metadata.sorted_tables if each.name not in _LEFT_OUT]
     told = {each.name: {column.name: _kind(column) for column in each.columns} for each in every}
     with gzip.open(path, "wt", compresslevel=3, encoding="utf-8") as file:
@@ -90,7 +88,8 @@ def dump(connection: sa.Connection, path: Path) -> Dumped:
             query = sa.select(table).order_by(*table.primary_key.columns)
             for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
                 if table is tables.pins:
-                    if ":" in row.snapshot and row.snapshot not in training:
+                    made = row.owner_kind == "training_set" and row.owner in recorded
+                    if row.owner_kind != "snapshot" and not made:
                         continue
                     kept.add((row.feature_group, row.group_version, row.table_version))
                 file.write(json.dumps([table.name, [encoded(value) for value in row]]) + "\n")
@@ -144,8 +143,8 @@ def load(
                 _drop(connection)
                 tables.migrate(connection, schema)
             _check_there(connection, found)
-            for name, rows in _tables(lines, found, schema):
-                _insert(connection, name, rows)
+            for name, rows in _tables(lines, found):
+                _insert(connection, found[name], rows)
             if older:
                 tables.migrate(connection)
             # Whatever the dump and its migrations say: nobody here has trusted this code yet.
@@ -199,7 +198,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         raise ValueError("it is cut off or garbled") from None
 
 
-def _header(line: bytes) -> tuple[str, list[str]]:
+def _header(line: bytes) -> tuple[str, dict[str, sa.Table]]:
     """Return the schema version of a dump, and the tables of that version that it names."""
     told = read_json(line)
     if not isinstance(told, dict) or told.keys() != {"schema", "tables"}:
@@ -210,16 +209,19 @@ def _header(line: bytes) -> tuple[str, list[str]]:
         raise ValueError(f"it has schema {shown(schema)}, {known}")
     if not isinstance(found, dict):
         raise TypeError("it names no tables")
+    there: dict[str, sa.Table] = {}
     for name, columns in found.items():
         table = tables.metadata.tables.get(name)
         if table is None or name in _LEFT_OUT:
             raise ValueError(f"schema {schema} has no table {shown(name)} to be filled")
-        if columns != {each.name: _kind(each) for each in tables.columns_in(table, schema)}:
+        table = in_schema(table, schema)
+        if columns != {column.name: _kind(column) for column in table.columns}:
             raise ValueError(f"table '{name}' has other columns in schema {schema}")
-    return schema, [*found]
+        there[name] = table
+    return schema, there
 
 
-def _check_there(connection: sa.Connection, named: list[str]) -> None:
+def _check_there(connection: sa.Connection, named: Collection[str]) -> None:
     """Refuse tables that the schema of a dump did not have yet."""
     for name in set(named).difference(sa.inspect(connection).get_table_names()):
         raise ValueError(f"its schema has no table '{name}'")
@@ -262,13 +264,13 @@ def _clear(connection: sa.Connection) -> None:
 
 
 def _tables(
-    lines: Iterator[bytes], named: list[str], schema: str
+    lines: Iterator[bytes], named: Mapping[str, sa.Table]
 ) -> Iterator[tuple[str, list[Row]]]:
     """Yield rows, some of one table at a time."""
     found: dict[str, list[Row]] = {}
     count = size = 0
     for line in lines:
-        name, row = _row(line, named, schema)
+        name, row = _row(line, named)
         found.setdefault(name, []).append(row)
         count, size = count + 1, size + len(line)
         if count >= _AT_ONCE or size >= _BYTES_AT_ONCE:
@@ -277,11 +279,11 @@ def _tables(
     yield from found.items()
 
 
-def _row(line: bytes, named: list[str], schema: str) -> tuple[str, Row]:
+def _row(line: bytes, named: Mapping[str, sa.Table]) -> tuple[str, Row]:
     """Return a row of a dump and its table's name; TypeError or ValueError if it fits none."""
     match read_json(line):
         case [str(name), list(values)] if name in named:
-            columns = tables.columns_in(tables.metadata.tables[name], schema)
+            columns = named[name].columns
         case _:
             raise ValueError("a line of it is no row of the tables that it names")
     if len(values) != len(columns):
@@ -296,12 +298,12 @@ def _row(line: bytes, named: list[str], schema: str) -> tuple[str, Row]:
     return name, row
 
 
-def _insert(connection: sa.Connection, name: str, rows: list[Row]) -> None:
+def _insert(connection: sa.Connection, table: sa.Table, rows: list[Row]) -> None:
     try:
-        connection.execute(sa.insert(tables.metadata.tables[name]), rows)
+        connection.execute(sa.insert(table), rows)
     except (exc.IntegrityError, exc.DataError) as error:
         reason = str(error.orig).strip().partition("\n")[0]
-        raise ValueError(f"rows of '{name}' do not fit: {reason}") from None
+        raise ValueError(f"rows of '{table.name}' do not fit: {reason}") from None
 
 
 def _drop(connection: sa.Connection) -> None:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-import sqlalchemy as sa
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.instants import bounds
@@ -31,9 +30,8 @@ from feature_store_assets.offline.reading import DataFile, portions, scan
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.progress import Told, progress
 from feature_store_assets.registry.audit import append
-from feature_store_assets.registry.database import pins
 from feature_store_assets.registry.leases import Leases
-from feature_store_assets.registry.pins import pin
+from feature_store_assets.registry.pins import pin, release
 from feature_store_assets.registry.removals import floor_of
 from feature_store_assets.snapshots.manifest import packages
 from feature_store_assets.storage.sealed import write_sealed
@@ -61,8 +59,6 @@ if TYPE_CHECKING:
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.parts import Parts
 
-# Snapshots cannot be named so: their names hold no colon.
-_PIN = "export:"
 _ATTEMPTS = 5
 
 
@@ -203,7 +199,7 @@ class Exporting:
             groups = [self._as_pinned(each) for each in held["groups"]]
             views = [] if held.get("view") is None else [held["view"]]
         plan = Plan(
-            FORMAT, VERSION, what, within, f"{_PIN}{uuid.uuid4()}", groups, views, held
+            FORMAT, VERSION, what, within, str(uuid.uuid4()), groups, views, held
         )  # fmt: skip
         # First the file, by which others know that the pin has an owner.
         target.begin(plan)
@@ -247,6 +243,7 @@ class Exporting:
                     connection,
                     plan.pin,
                     versions,
+                    kind="export",
                     description=f"{socket.gethostname()}:{target.resolve()}",
                     created_by=self.parts.database.actor.name,
                 )
@@ -254,22 +251,24 @@ class Exporting:
             try:  # and was there when it was pinned, if it still is
                 self.parts.snapshots.pins.of(plan.what.snapshot)
             except KeyError:
-                self.parts.snapshots.pins.remove(plan.pin)
+                self.parts.snapshots.pins.remove(plan.pin, "export")
                 raise
 
     def _is_pinned(self, name: str) -> bool:
-        return any(each.snapshot == name for each in self.parts.snapshots.pins.all())
+        every = self.parts.snapshots.pins.all()
+        return any((each.owner_kind, each.owner) == ("export", name) for each in every)
 
     def _clean(self) -> None:
         """Let go of what exports on this host pinned whose folders are gone."""
-        first_of = {each.snapshot: each for each in self.parts.snapshots.pins.all()}
-        for each in first_of.values():
-            host, _, path = each.description.partition(":")
-            if not each.snapshot.startswith(_PIN) or host != socket.gethostname():
+        every = self.parts.snapshots.pins.all()
+        exports = {each.owner: each.description for each in every if each.owner_kind == "export"}
+        for name, description in exports.items():
+            host, _, path = description.partition(":")
+            if host != socket.gethostname():
                 continue
             plan = Target(Path(path)).plan
-            if plan is None or plan.pin != each.snapshot:
-                self.parts.snapshots.pins.remove(each.snapshot)
+            if plan is None or plan.pin != name:
+                self.parts.snapshots.pins.remove(name, "export")
 
     # Writing
 
@@ -395,7 +394,7 @@ class Exporting:
         told = {"digest": archive.digest, "groups": groups, "snapshot": plan.what.snapshot or ""}
         pinned = any(each.table_version is not None for each in plan.groups)
         with self.parts.database.write() as connection:
-            gone = connection.execute(sa.delete(pins).where(pins.c.snapshot == plan.pin)).rowcount
+            gone = release(connection, plan.pin, "export")
             if gone or not pinned:  # else a run that was killed had come as far
                 append(connection, "export", "archive", told)
 

@@ -91,7 +91,9 @@ def _tables(connection: sa.Connection) -> dict[str, int]:
     if connection.execute(imported.limit(1)).first():
         return {}  # pins and statistics of another store came in with it
     found: dict[str, int] = {}
-    for table, which in ((statistics, sa.true()), (pins, ~pins.c.snapshot.startswith("backup:"))):
+    old = "snapshot" in {each["name"] for each in sa.inspect(connection).get_columns(pins.name)}
+    others = ~sa.column("snapshot").startswith("backup:") if old else pins.c.owner_kind != "backup"
+    for table, which in ((statistics, sa.true()), (pins, others)):
         place = (table.c.feature_group, table.c.group_version)
         query = sa.select(*place, sa.func.max(table.c.table_version)).where(which).group_by(*place)
         for group, number, version in connection.execute(query):

@@ -30,7 +30,7 @@ from feature_store_assets.registry.database import actor_of
 from feature_store_assets.registry.functions import trust, untrusted
 from feature_store_assets.storage.foreign import UNSOUND
 from feature_store_assets.storage.sealed import opened, seal
-from feature_store_assets.transfer.rows import decoded, encoded
+from feature_store_assets.transfer.rows import as_now, decoded, encoded, in_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -88,7 +88,9 @@ _PARTS: dict[str, _Part] = {
         "stage of {kind} {name} v{version}",
     ),
     "snapshots": _Part(tables.snapshots, ("name",), ("digest",), "snapshot {name}"),
-    "pins": _Part(tables.pins, ("snapshot",), (*_TABLE, "table_version"), "pins of {snapshot}"),
+    "pins": _Part(
+        tables.pins, ("owner_kind", "owner"), (*_TABLE, "table_version"), "pins of {owner}"
+    ),
     "holds": _Part(tables.holds, ("kind", "name"), ("reason",), "hold on {kind} {name}"),
     "training_sets": _Part(
         tables.training_sets, ("name",), ("digest", "view", "rows"), "training set {name}"
@@ -300,12 +302,13 @@ def read_state(state: Any) -> dict[str, list[Row]]:
     for name in parts:
         if name not in _TABLES:
             raise DataError(f"The state has a part '{name}' that this code does not know.")
-    return {name: _sound(name, parts.get(name, [])) for name in _TABLES}
+    return {name: _sound(name, parts.get(name, []), schema) for name in _TABLES}
 
 
-def _sound(part: str, given: Any) -> list[Row]:
+def _sound(part: str, given: Any, schema: str) -> list[Row]:
     """Return the rows of a part with their types; refuse what its table would not take."""
-    columns = _columns(_TABLES[part])
+    table = in_schema(_TABLES[part], schema)
+    columns = _columns(table)
     keys = [column.name for column in columns if column.primary_key]
     seen: set[tuple[Any, ...]] = set()
     found = []
@@ -323,7 +326,7 @@ def _sound(part: str, given: Any) -> list[Row]:
         if keys and key in seen:
             raise DataError(f"{where} is there twice.")
         seen.add(key)
-        found.append(row)
+        found.append(as_now(table, row))
     return found
 
 

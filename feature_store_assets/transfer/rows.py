@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from feature_store_assets.registry.database import Instant, training_sets
+from feature_store_assets.registry.database import Instant, audit, pins, training_sets
+from feature_store_assets.registry.pins import owner_of
 from feature_store_assets.storage.foreign import UNSOUND, check_name
 
 if TYPE_CHECKING:
@@ -19,6 +20,43 @@ _T = TypeVar("_T")
 _ODD_FLOATS = ("nan", "inf", "-inf")
 # Columns whose text is JSON.
 _JSON = frozenset({"profile", "features", "owners", "manifest", "tags", "definition"})
+# Tables as earlier schemas had them; no other table ever changed.
+_OLD_AUDIT = sa.Table(
+    "audit",
+    sa.MetaData(),
+    *(
+        sa.Column(each.name, each.type, primary_key=each.primary_key, nullable=each.nullable)
+        for each in audit.columns
+        if each.name != "source"
+    ),
+)
+_OLD_PINS = sa.Table(
+    "pins",
+    sa.MetaData(),
+    sa.Column("snapshot", sa.String(128), primary_key=True),
+    sa.Column("feature_group", sa.String(128), primary_key=True),
+    sa.Column("group_version", sa.Integer, primary_key=True),
+    sa.Column("table_version", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("created_by", sa.String(128), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+
+def in_schema(table: sa.Table, schema: str) -> sa.Table:
+    """Return a table with the columns that it has in a schema."""
+    if table is audit and schema < "0009":
+        return _OLD_AUDIT
+    return _OLD_PINS if table is pins and schema < "0010" else table
+
+
+def as_now(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a table as the newest schema has it."""
+    if table is _OLD_PINS:
+        row["owner_kind"], row["owner"] = owner_of(row.pop("snapshot"))
+    if table is _OLD_AUDIT:
+        row["source"] = ""
+    return row
 
 
 def encoded(value: Any) -> Any:

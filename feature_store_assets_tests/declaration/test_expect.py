@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from feature_store_assets.declaration.conditions import Condition
 from feature_store_assets.declaration.expect import (
-    Condition,
     Expectation,
     expect,
     feature_expectations,

@@ -7,14 +7,15 @@ import polars as pl
 import pytest
 
 from feature_store_assets import FeatureStore, FeatureStoreConfig, Window
+from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.errors import DataError, DuplicateRows, OutsideWindow, SchemaMismatch
 from feature_store_assets.examples.flights.data import read_flights
 from feature_store_assets.examples.flights.features import plane_day
+from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
 from feature_store_assets.orchestration.materialize import materialize
-from feature_store_assets.orchestration.partitioning import Slots, dagster_partitions
 from feature_store_assets.quality.drift import Shift
-from feature_store_assets.quality.expectations import Verdict
+from feature_store_assets.quality.verdicts import Verdict
 
 Spoil = Callable[[pl.DataFrame], pl.DataFrame]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from feature_store_assets.declaration.feature import Feature
-from feature_store_assets.online.publish import Published
+from feature_store_assets.parts import Parts
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import new_store, pushed, row
 
@@ -46,11 +46,8 @@ class Stopped(Exception):
     """As good as a kill: nothing is cleared up."""
 
 
-class Dying(FeatureStore):
-    """A store whose process ends after the commit."""
-
-    def publish(self, *_: Any, **__: Any) -> Published:
-        raise Stopped
+def stop(*_: Any, **__: Any) -> None:
+    raise Stopped
 
 
 def filled(root: Path) -> None:
@@ -82,12 +79,14 @@ WAYS: Sequence[str] = ("the same again", "another write")
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_write_that_ended_with_its_commit_is_published_by_the_next(
-    tmp_path: Path, mode: Any, how: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any, how: str
 ) -> None:
     filled(tmp_path)
-    with new_store(tmp_path) as store, Dying(store.config) as dying:
-        with pytest.raises(Stopped):
-            dying.write_features(NEXT[mode], "clicks", mode=mode)
+    with new_store(tmp_path) as store:
+        with monkeypatch.context() as ended:
+            ended.setattr(Parts, "publish", stop)
+            with pytest.raises(Stopped):
+                store.write_features(NEXT[mode], "clicks", mode=mode)
         go_on(store, how, mode)
         check(store)
 

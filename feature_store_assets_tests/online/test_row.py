@@ -194,6 +194,22 @@ def test_large_and_fixed_lists_are_lists() -> None:
     assert [decode(value) for _, value in rows] == [[None, [3.0, 4.0]]]
 
 
+def test_slots_of_dropped_features_stay_empty_in_every_row() -> None:
+    times = pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("us", "UTC"))
+    table = pa.Table.from_arrays([pa.array(["a", "b"]), times, pa.array([1, 2])], ["id", "at", "x"])
+    rows = encode_table(
+        SPACE,
+        table,
+        keys=["id"],
+        timestamp="at",
+        created="at",
+        features=["", "x", ""],
+        commit=1,
+    )
+    decode = RowCodec([("", "int64"), ("x", "int64"), ("", "int64")]).decoder(["x"])
+    assert [decode(value) for _, value in rows] == [[1], [2]]
+
+
 @given(UTC_TIMES, INT64)
 def test_the_head_gives_back_event_time_and_commit(moment: datetime, commit: int) -> None:
     value = sortable(micros(moment)) + sortable(0) + sortable(commit) + b"\0\1" + b"\x90"

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from feature_store_assets.declaration.expect import Expectation, expect
+from feature_store_assets.quality.columns import missing_as_null
 from feature_store_assets.quality.expectations import check
 from feature_store_assets.quality.gx import Answer, Ask, session, to_pandas
-from feature_store_assets.quality.rules import missing_as_null
 
 KEYS = [f"2024-01-{day:02d}" for day in range(1, 7)]
 TIME = pl.Datetime("us", "UTC")

@@ -17,7 +17,8 @@ import pytest
 
 from feature_store_assets.declaration.expect import Expectation, expect
 from feature_store_assets.declaration.expectations_table import OUTLIER_METHODS
-from feature_store_assets.quality.expectations import Verdict, check
+from feature_store_assets.quality.expectations import check
+from feature_store_assets.quality.verdicts import Verdict
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 

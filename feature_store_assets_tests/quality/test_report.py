@@ -13,9 +13,9 @@ from feature_store_assets.declaration.expect import expect
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.quality.drift import Shift
-from feature_store_assets.quality.expectations import Verdict
 from feature_store_assets.quality.report import html_report
 from feature_store_assets.quality.statistics import Profile, profile
+from feature_store_assets.quality.verdicts import Verdict
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GROUP = FeatureGroup(

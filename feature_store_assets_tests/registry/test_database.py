@@ -20,6 +20,7 @@ from feature_store_assets.registry.database import SCHEMAS, Database, metadata
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.transfer.rows import in_schema
 from feature_store_assets_tests.migrations import migrate
 
 
@@ -93,7 +94,7 @@ def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date
     with old.engine.execution_options(writes=True).begin() as connection:
         scripts.attributes["connection"] = connection
         command.upgrade(scripts, "0001")
-        connection.execute(sa.insert(module.pins).values(**row))
+        connection.execute(sa.insert(in_schema(module.pins, "0001")).values(**row))
         assert not sa.inspect(connection).has_table("training_sets")
     old.close()
 
@@ -109,7 +110,7 @@ def test_a_registry_of_the_first_schema_keeps_its_rows_and_is_brought_up_to_date
         with pytest.raises(RegistryUnusable, match=message):
             read()
     Applied(database).apply([])
-    assert [(pin.snapshot, pin.table_version) for pin in Pins(database).of("s")] == [("s", 7)]
+    assert [(pin.owner, pin.table_version) for pin in Pins(database).of("s")] == [("s", 7)]
     assert TrainingSetTable(database).all() == []
     assert Tokens(database).names() == []
     assert Alerts(database).pending() == []
@@ -139,8 +140,9 @@ def test_a_reader_sees_one_state_throughout(url: str, database: Database) -> Non
 
 def test_what_a_refused_transaction_wrote_is_undone(database: Database) -> None:
     migrated(database)
-    row = {"snapshot": "s", "feature_group": "g", "group_version": 1, "table_version": 1,
-           "description": "", "created_by": "", "created_at": sa.func.now()}  # fmt: skip
+    row = {"owner_kind": "snapshot", "owner": "s", "feature_group": "g", "group_version": 1,
+           "table_version": 1, "description": "", "created_by": "",
+           "created_at": sa.func.now()}  # fmt: skip
     twice = [sa.insert(module.pins).values(**row)] * 2
     with pytest.raises(RegistryUnusable, match=r"UNIQUE|unique"), database.write() as connection:
         list(map(connection.execute, twice))

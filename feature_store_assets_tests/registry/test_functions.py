@@ -121,7 +121,7 @@ def test_a_restored_function_does_not_run_before_the_view_is_applied(
         ):
             with pytest.raises(FunctionNotTrusted, match="canary:double"):
                 read()
-        assert store.card("doubled")["name"] == "doubled"
+        assert store.card("doubled").name == "doubled"
         assert store.get_online_features("doubled", ["u"], ["x"], at=at(1)) == {"u": {"x": 3}}
         assert "canary" not in sys.modules
         computed = [RequestFeature("twice", "int64", "canary:double")]

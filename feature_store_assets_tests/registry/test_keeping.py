@@ -22,6 +22,7 @@ from feature_store_assets.registry.holds import Holds
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.removals import Removal, Removals
 from feature_store_assets.registry.snapshots import SnapshotTable
+from feature_store_assets.transfer.rows import in_schema
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
@@ -78,7 +79,7 @@ def test_a_snapshot_that_comes_too_late_is_refused(database: Database) -> None:
     with pytest.raises(VersionExpired, match="'a' can no longer be read as of version 6"):
         table.add(manifest("late", ("b", 1, 1), ("a", 1, 6)))
     assert [each.name for each in table.all()] == ["early"]
-    assert {pin.snapshot for pin in Pins(database).all()} == {"early"}
+    assert {pin.owner for pin in Pins(database).all()} == {"early"}
     table.add(manifest("after", ("a", 1, 7), ("a", 2, 0)))
     # A floor never sinks.
     assert removals.raise_floor("a", 1, 3) == [6, 7]
@@ -115,7 +116,7 @@ def test_pins_of_an_older_schema_become_snapshots(database: Database) -> None:
     with opened as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, "0006")
-        connection.execute(sa.insert(pins), rows)
+        connection.execute(sa.insert(in_schema(pins, "0006")), rows)
     table = SnapshotTable(database)
     Audit(database).add("look", "registry")  # the first write brings the schema up to date
     (found,) = table.all()

@@ -1,8 +1,9 @@
 """Plans: what applying would change, and what that touches."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -13,8 +14,14 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.applied import Applied, Declared
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.dependents import (
+    Dependents,
+    TrainingSetFeatures,
+    User,
+    UserKind,
+)
 from feature_store_assets.registry.models import Model
-from feature_store_assets.registry.pins import Pin, training_pin
+from feature_store_assets.registry.pins import OwnerKind, Pin
 from feature_store_assets.registry.planning import Planned, plan
 
 X, Y = Feature("x", "int64"), Feature("y", "float64")
@@ -26,12 +33,30 @@ def group(name: str = "g", *features: Feature, **given: Any) -> FeatureGroup:
     return FeatureGroup(name, entity=entity, features=features or (X,), **given)
 
 
-def pin(snapshot: str, group: str = "g", version: int = 1) -> Pin:
-    return Pin(snapshot, group, version, 7, "", "ann", NOON)
+def pin(owner: str, group: str = "g", version: int = 1, kind: OwnerKind = "snapshot") -> Pin:
+    return Pin(kind, owner, group, version, 7, "", "ann", NOON)
 
 
 def model(name: str, view: str = "", features: tuple[str, ...] = ()) -> Model:
     return Model(name, "set", view, features, (), "", "", "ann", NOON)
+
+
+def users(*texts: str) -> tuple[User, ...]:
+    """The users that texts such as `training set t` mean."""
+    kinds: tuple[UserKind, ...] = get_args(UserKind)
+    found = [User(kind, text.rpartition(" ")[2]) for text in texts for kind in kinds]
+    return tuple(each for each in found if str(each) in texts)
+
+
+def known(
+    applied: Applied, *, pins: Sequence[Pin] = (), models: Sequence[Model] = ()
+) -> Dependents:
+    sets = [
+        TrainingSetFeatures(pin.owner, "ann", (f"{pin.feature_group}.x",))
+        for pin in pins
+        if pin.owner_kind == "training_set"
+    ]
+    return Dependents(applied.groups(), applied.views(), pins, sets, models)
 
 
 @pytest.fixture
@@ -46,7 +71,9 @@ def applied(database: Database) -> Applied:
 def test_before_anything_is_applied_all_is_added(database: Database) -> None:
     view, applied = FeatureView("v", [group()]), Applied(database)
     applied.apply([])
-    found = plan(applied, [group(), view], pins=[pin("s")], models=[model("m", "v")])
+    found = plan(
+        applied, [group(), view], known(applied, pins=[pin("s")], models=[model("m", "v")])
+    )
     assert found == [Planned("group", "g", 1, "added"), Planned("view", "v", 1, "added")]
 
 
@@ -54,7 +81,7 @@ def test_what_is_declared_as_it_is_applied_is_unchanged_and_touches_nothing(
     applied: Applied,
 ) -> None:
     same: list[Declared] = [group(), FeatureView("v", [group()])]
-    assert plan(applied, same, pins=[pin("s")], models=[model("m", "v")]) == [
+    assert plan(applied, same, known(applied, pins=[pin("s")], models=[model("m", "v")])) == [
         Planned("group", "g", 1, "unchanged"),
         Planned("view", "v", 1, "unchanged"),
     ]
@@ -62,41 +89,47 @@ def test_what_is_declared_as_it_is_applied_is_unchanged_and_touches_nothing(
 
 def test_a_change_tells_what_differs_and_who_uses_it(applied: Applied) -> None:
     wider = group("g", replace(X, description="Times."), Y)
-    pins = [pin("s"), pin(training_pin("t")), pin("other", "h"), pin("newer", "g", 2)]
+    pins = [pin("s"), pin("t", kind="training_set"), pin("other", "h"), pin("newer", "g", 2)]
     models = [model("m", "v"), model("n", features=("g.x",)), model("o", features=("gg.x",))]
-    changed = plan(applied, [wider, FeatureView("v", [group()])], pins=pins, models=models)[0]
+    changed = plan(
+        applied, [wider, FeatureView("v", [group()])], known(applied, pins=pins, models=models)
+    )[0]
     assert changed == Planned(
         "group", "g", 1, "changed",
         ("feature 'y' (float64) is added", "feature 'x' changed"),
-        ("view v", "snapshot s", "training set t", "model m", "model n"),
+        users("view v", "snapshot s", "training set t", "model m", "model n"),
     )  # fmt: skip
 
 
 def test_a_changed_view_touches_its_models(applied: Applied) -> None:
     view = FeatureView("v", [group()], owners=["team:growth"])
-    found = plan(applied, [group(), view], pins=[pin("s")], models=[model("m", "v")])[1]
+    found = plan(
+        applied, [group(), view], known(applied, pins=[pin("s")], models=[model("m", "v")])
+    )[1]
     assert found == Planned(
-        "view", "v", 1, "changed", ('owners: null becomes ["team:growth"]',), ("model m",)
+        "view", "v", 1, "changed", ('owners: null becomes ["team:growth"]',), users("model m")
     )
 
 
 def test_a_breaking_change_is_told_and_a_new_version_is_added(applied: Applied) -> None:
     other = group("g", Feature("x", "string"))
-    broken, *_ = plan(applied, [other], pins=[pin("s")])
+    broken, *_ = plan(applied, [other], known(applied, pins=[pin("s")]))
     assert (broken.action, broken.details) == ("breaking", ("feature 'x' int64 becomes string",))
-    assert broken.touches == ("view v", "snapshot s")
-    assert plan(applied, [replace(other, version=2)])[0] == Planned("group", "g", 2, "added")
+    assert broken.touches == users("view v", "snapshot s")
+    assert plan(applied, [replace(other, version=2)], known(applied))[0] == Planned(
+        "group", "g", 2, "added"
+    )
 
 
 def test_what_is_declared_no_more_is_missing_unless_it_is_pushed(applied: Applied) -> None:
-    assert plan(applied, [], models=[model("m", "v")]) == [
-        Planned("group", "g", 1, "missing", (), ("view v", "model m")),
-        Planned("view", "v", 1, "missing", (), ("model m",)),
+    assert plan(applied, [], known(applied, models=[model("m", "v")])) == [
+        Planned("group", "g", 1, "missing", (), users("view v", "model m")),
+        Planned("view", "v", 1, "missing", (), users("model m")),
     ]
 
 
 def test_planning_writes_nothing(applied: Applied, database: Database) -> None:
-    plan(applied, [group("g", X, Y), group("new")])
+    plan(applied, [group("g", X, Y), group("new")], known(applied))
     assert [each.name for each in applied.groups()] == ["g", "pushed"]
     assert Applied(database).group("g") == group()
 

@@ -1,13 +1,15 @@
 """Usage: who read what, counted off the hot path, written in batches."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from feature_store_assets import Feature, FeatureStore, FeatureView
-from feature_store_assets.registry.database import Database
-from feature_store_assets.registry.usage import Usage
+from feature_store_assets.registry.database import Database, usage
+from feature_store_assets.registry.usage import Reads, Usage
 from feature_store_assets_tests.stores import T0, new_store, pushed, row
 
 
@@ -29,6 +31,25 @@ def test_counts_add_up_over_batches_and_processes(database: Database) -> None:
         ("x", "training"): (1, 1000),
     }
     assert one.of("other") == []
+
+
+def test_reads_of_the_last_days_are_summed_by_consumer_and_path(database: Database) -> None:
+    today, table = datetime.now(UTC), Usage(database)
+    days = [(0, "ann", 2), (29, "ann", 1), (29, "bob", 9), (30, "ann", 100)]
+    rows = [
+        {"feature_group": "g", "feature": "x", "consumer": who, "path": "online",
+         "day": f"{today - timedelta(days=ago):%Y-%m-%d}", "reads": reads, "rows": 10 * reads}
+        for ago, who, reads in days
+    ]  # fmt: skip
+    with database.write() as connection:
+        connection.execute(sa.insert(usage), rows)
+    first, then = (f"{today - timedelta(days=ago):%Y-%m-%d}" for ago in (0, 29))
+    assert table.recent("g") == [
+        Reads("g.x", "bob", "online", 9, 90, then),
+        Reads("g.x", "ann", "online", 3, 30, first),
+    ]
+    assert table.recent(days=1) == [Reads("g.x", "ann", "online", 2, 20, first)]
+    assert table.recent("h") == []
 
 
 @pytest.fixture

@@ -24,13 +24,18 @@ def test_a_group_is_described(app: ASGIApp) -> None:
     assert card == {
         "name": "users",
         "version": 1,
+        "stage": "active",
         "description": "",
         "entity": "user",
         "join_keys": {"user": "string"},
         "timestamp": "event_timestamp",
-        "ttl_seconds": 36_000.0,
+        "partitions": "calendar",
+        "reads": [],
+        "written_by": "pushes",
         "online": True,
-        "materialized": False,
+        "ttl_seconds": 36_000.0,
+        "freshness_seconds": None,
+        "retention_seconds": None,
         "owners": ["team:growth"],
         "tags": {"domain": "sales"},
     }
@@ -38,9 +43,11 @@ def test_a_group_is_described(app: ASGIApp) -> None:
     assert features["orders"] == {
         "name": "orders",
         "type": "int64",
+        "stage": "active",
         "description": "Orders of late.",
         "pii": False,
         "derived_from": [],
+        "owners": ["team:growth"],
         "tags": {},
     }
     assert features["born"]["pii"]

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 from starlette.applications import Starlette
@@ -38,6 +39,7 @@ IMAGE = "<img src=x onerror=alert(1)>"
 METERS = meters(
     description="What is read of a meter, from `0` h to 24 h.",
     ttl=36 * HOUR,
+    partitions=dg.DailyPartitionsDefinition("2024-01-01"),
     freshness=26 * HOUR,
     owners=["team:grid"],
     tags={"domain": "energy"},

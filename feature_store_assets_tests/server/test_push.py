@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from starlette.types import ASGIApp
 
+from feature_store_assets.declaration.expect import expect
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.server.app import create_app
 from feature_store_assets.store import FeatureStore
@@ -59,6 +60,19 @@ def test_rows_are_offline_and_online_with_their_own_types(
     [stored] = store.read_features("people").to_arrow().to_pylist()
     assert stored == {"user": "ann", "since": T0, "known_at": T0, **values}
     assert store.get_online_features("people", [("ann", T0)]) == {("ann", T0): values}
+
+
+def test_what_is_broken_and_not_critical_is_in_the_answer(
+    store: FeatureStore, app: ASGIApp
+) -> None:
+    young = expect.column_values_to_be_between("age", max_value=17, severity="warning")
+    store.apply(pushed("pupils", Feature("age", "int64"), expectations=[young]))
+    rows = [{"entity_id": "u", "event_timestamp": WHEN, "age": 41}]
+    with pytest.warns(UserWarning, match="at fault"):
+        answer = post(app, PUSH, {"group": "pupils", "rows": rows})
+    assert answer["rows_written"] == 1
+    (warning,) = answer["warnings"]
+    assert warning.startswith("'pupils' 2024-01: 'age': expected values to be between")
 
 
 def test_an_unknown_group_comes_into_being_with_the_types_told(

@@ -702,7 +702,7 @@ def test_of_four_processes_that_give_one_name_one_gets_it(churn: FeatureStore) -
     assert sorted(got) == sorted([held.digest, "taken", "taken", "taken"])
     assert is_whole(held)
     assert files(churn) == ["set"]
-    assert {pin.snapshot for pin in churn.snapshots.pins.all()} == {held.pin}
+    assert {pin.name for pin in churn.snapshots.pins.all()} == {held.pin}
 
 
 def is_pinned(store: FeatureStore) -> bool:
@@ -738,7 +738,7 @@ def check_the_name_is_free_or_whole(store: FeatureStore) -> None:
         held = store.training_set("set")
     assert is_whole(held)
     assert files(store) == ["set"]
-    assert {pin.snapshot for pin in store.snapshots.pins.all()} == {held.pin}
+    assert {pin.name for pin in store.snapshots.pins.all()} == {held.pin}
     assert len(store.snapshots.pins.of(held.pin)) == 2
 
 

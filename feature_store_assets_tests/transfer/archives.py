@@ -40,7 +40,7 @@ def x_of(store: FeatureStore) -> dict[str, int]:
 
 
 def pinned(store: FeatureStore) -> set[str]:
-    return {pin.snapshot for pin in store.snapshots.pins.all()}
+    return {pin.owner for pin in store.snapshots.pins.all()}
 
 
 class Stopped(Exception):

@@ -23,6 +23,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.registry.database import metadata
 from feature_store_assets.registry.leases import Leases
+from feature_store_assets.registry.pins import OwnerKind
 from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.backup import _Run, _scratch
@@ -289,17 +290,19 @@ def test_what_the_store_itself_had_lost_is_named(store: FeatureStore, tmp_path: 
 def test_work_under_way_is_not_restored(store: FeatureStore, tmp_path: Path) -> None:
     """Pins of a backup or an export, and of a training set that was never recorded."""
     stocked(store)
-    for name in ("backup:killed", "export:killed", "training-set:killed"):
-        store.snapshots.pins.add(name, [("a", 1, 1)], description="", created_by="")
+    kinds: tuple[OwnerKind, ...] = ("backup", "export", "training_set")
+    for kind in kinds:
+        store.snapshots.pins.add("killed", [("a", 1, 1)], kind=kind, description="", created_by="")
     (store.config.root / "training" / ".half.unfinished").mkdir()
     store.backup(tmp_path / "kept")
-    names = {pin.snapshot for pin in store.snapshots.pins.all()}
-    assert names == {"whole", "june", "training-set:set", "export:killed", "training-set:killed"}
+    owners = {(pin.owner_kind, pin.owner) for pin in store.snapshots.pins.all()}
+    kept = {("snapshot", "whole"), ("snapshot", "june"), ("training_set", "set")}
+    assert owners == kept | {("export", "killed"), ("training_set", "killed")}
     config = config_at(tmp_path / "new")
     FeatureStore.restore(tmp_path / "kept", config)
     with FeatureStore(config) as restored:
-        names = {pin.snapshot for pin in restored.snapshots.pins.all()}
-    assert names == {"whole", "june", "training-set:set"}
+        owners = {(pin.owner_kind, pin.owner) for pin in restored.snapshots.pins.all()}
+    assert owners == kept
     assert [path.name for path in (config.root / "training").iterdir()] == ["set"]
 
 
@@ -433,7 +436,7 @@ def test_a_backup_beside_writers_retention_and_snapshots_is_whole(
                 verify_backup(target, done.id)
                 check(tmp_path / f"restored{next(_NUMBERS)}", target, done.id, before)
         assert wrong == []
-        assert not [p for p in store.snapshots.pins.all() if p.snapshot.startswith("backup:")]
+        assert not [p for p in store.snapshots.pins.all() if p.owner_kind == "backup"]
         store.audit.verify()
 
 

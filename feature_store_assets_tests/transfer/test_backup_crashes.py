@@ -93,7 +93,7 @@ def test_a_killed_backup_is_none_and_the_next_one_is_whole(
         strewn |= strew(target)
         assert {each.id for each in left} >= set(held[-1:])
         done = store.backup(target, keep=2)
-        assert not [p for p in store.snapshots.pins.all() if p.snapshot.startswith("backup:")]
+        assert not [p for p in store.snapshots.pins.all() if p.owner_kind == "backup"]
         assert verify_backup(target).id == done.id
         assert len(list_backups(target)) <= 2
     config = config_at(tmp_path / "new")

@@ -253,7 +253,8 @@ PACKED: dict[str, tuple[Callable[[list[Any]], Any], Any, str]] = {
         gzip.compress, "'holds' has other columns",
     ),
     "a table that came later": (
-        lambda rows: [{**rows[0], "schema": "0004"}], gzip.compress, "its schema has no table",
+        lambda rows: [{"schema": "0004", "tables": {"holds": rows[0]["tables"]["holds"]}}],
+        gzip.compress, "its schema has no table",
     ),
     "a row of no table": (lambda rows: [rows[0], ["x", []]], gzip.compress, "no row of the tables"),
     "a short row": (lambda rows: [rows[0], ["holds", [1]]], gzip.compress, "has 1 values"),

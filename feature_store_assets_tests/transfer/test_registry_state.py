@@ -26,9 +26,9 @@ from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.alerts import Alert, Alerts
 from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
-from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.models import Model, Models
-from feature_store_assets.registry.pins import Pins, training_pin
+from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.search import search
 from feature_store_assets.registry.stages import Stages, Standing
 from feature_store_assets.registry.statistics import Statistics
@@ -70,7 +70,7 @@ def stock(database: Database) -> None:
     by(database, "cleo").apply([group("g", X, version=2, description="Pears.")])
     Stages(database).move(Standing("view", "v", 1, "active"), "deprecated", successor="w")
     Pins(database).add("s", [("g", 1, 7), ("g", 2, 1)], description="May", created_by="ann")
-    Pins(database).add(training_pin("t"), [("g", 1, 3)], description="", created_by="ann")
+    Pins(database).add("t", [("g", 1, 3)], kind="training_set", description="", created_by="ann")
     TrainingSetTable(database).add(recorded())
     Models(database).add(model())
     statistics = Statistics(database)
@@ -265,7 +265,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "with a number too great": (row_with("pins", group_version=2**40), "sound 'group_version'"),
     "with no time": (row_with("pins", created_at="yesterday"), "no sound 'created_at'"),
     "with a naive time": (row_with("pins", created_at="2024-01-01"), "no sound 'created_at'"),
-    "with a name too long": (row_with("pins", snapshot="s" * 129), "no sound 'snapshot'"),
+    "with a name too long": (row_with("pins", owner="s" * 129), "no sound 'owner'"),
     "with a NUL": (row_with("pins", description="\0"), "no sound 'description'"),
     "with null": (row_with("pins", description=None), "no sound 'description'"),
     "with a mean that is none": (row_with("statistics", mean="much"), "no sound 'mean'"),
@@ -290,10 +290,18 @@ def test_a_state_that_is_not_sound_is_refused_before_anything_is_written(
     assert not other.exists
 
 
-def test_a_state_of_an_older_schema_may_lack_parts(full: Database, other: Database) -> None:
+def test_a_state_of_an_older_schema_may_lack_parts_and_the_kind_of_owners(
+    full: Database, other: Database
+) -> None:
     state = export_state(full)
     parts = {name: rows for name, rows in state["parts"].items() if name != "snapshots"}
-    import_state(other, seal({**state, "parts": parts, "schema": SCHEMAS[-2]}))
+    prefixes = {"snapshot": "", "training_set": "training-set:"}
+    parts["pins"] = [
+        {name: value for name, value in row.items() if not name.startswith("owner")}
+        | {"snapshot": prefixes[row["owner_kind"]] + row["owner"]}
+        for row in parts["pins"]
+    ]
+    import_state(other, seal({**state, "parts": parts, "schema": "0008"}))
     assert export_state(other)["parts"] == state["parts"]
 
 

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from feature_store_assets.errors import (
     RestoreRefused,
     StorageUnusable,
 )
-from feature_store_assets.registry.database import SCHEMAS, Database, columns_in, metadata
+from feature_store_assets.registry.database import SCHEMAS, Database
 from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.restore import restore
@@ -47,6 +47,32 @@ def change(kept: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(path.read_bytes())
     edit(content)
     path.write_text(json.dumps(seal(content)))
+
+
+def date_back(kept: Path, schema: str, without: Collection[str] = ()) -> None:
+    """Make of a backup's registry what code of a schema before 0009 wrote."""
+
+    def older(content: dict[str, Any]) -> None:
+        path = kept / content["registry"]["stored"]
+        header, *rows = map(json.loads, gzip.decompress(path.read_bytes()).splitlines())
+        tables = {name: of for name, of in header["tables"].items() if name not in without}
+        of_pins = tables["pins"]
+        tables["pins"] = {"snapshot": of_pins.pop("owner"), **of_pins}
+        del tables["pins"]["owner_kind"]
+        del tables["audit"]["source"]
+        lines: list[Any] = [{"schema": schema, "tables": tables}]
+        for name, values in rows:
+            if name not in {*without, "pins"}:
+                lines.append([name, values[:-1] if name == "audit" else values])
+        for kind, owner, *rest in (values for name, values in rows if name == "pins"):
+            prefix = "" if kind == "snapshot" else "training-set:"
+            lines.append(["pins", [prefix + owner, *rest]])
+        text = gzip.compress(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        path.write_bytes(text)
+        content["registry"].update(bytes=len(text), sha256=hashlib.sha256(text).hexdigest())
+        content["schema"] = schema
+
+    change(kept, older)
 
 
 def test_a_damaged_backup_is_refused_and_nothing_is_left_of_it(
@@ -190,30 +216,7 @@ def test_a_registry_of_an_older_schema_is_brought_up_to_date(
     store.register_feature_group(CLICKS)
     store.write_features([row("u", 0, x=1)], "clicks")
     store.backup(tmp_path / "kept")
-    newer = {"snapshots", "holds", "removals", "floors"}
-
-    def older(content: dict[str, Any]) -> None:
-        path = tmp_path / "kept" / content["registry"]["stored"]
-        header, *rows = gzip.decompress(path.read_bytes()).splitlines()
-        told = json.loads(header)
-        known = {
-            name: [each.name for each in columns_in(metadata.tables[name], "0006")]
-            for name in told["tables"]
-            if name not in newer
-        }
-        tables = {
-            name: {each: told["tables"][name][each] for each in known[name]} for name in known
-        }
-        lines = [json.dumps({"schema": "0006", "tables": tables}).encode()]
-        for name, values in map(json.loads, rows):
-            if name in known:  # later columns came last
-                lines.append(json.dumps([name, values[: len(known[name])]]).encode())
-        text = gzip.compress(b"\n".join(lines) + b"\n")
-        path.write_bytes(text)
-        content["registry"].update(bytes=len(text), sha256=hashlib.sha256(text).hexdigest())
-        content["schema"] = "0006"
-
-    change(tmp_path / "kept", older)
+    date_back(tmp_path / "kept", "0006", without={"snapshots", "holds", "removals", "floors"})
     FeatureStore.restore(tmp_path / "kept", config)
     with FeatureStore(config) as restored:
         assert (
@@ -226,6 +229,19 @@ def test_a_registry_of_an_older_schema_is_brought_up_to_date(
         told = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     database.close()
     assert told == SCHEMAS[-1]
+
+
+def test_pins_of_a_registry_whose_owners_had_no_kind_get_one(
+    kept: Path, config: FeatureStoreConfig, store: FeatureStore
+) -> None:
+    date_back(kept, "0008")
+    FeatureStore.restore(kept, config)
+    with FeatureStore(config) as restored:
+        assert restored.snapshots.pins.all() == store.snapshots.pins.all()
+        assert {pin.owner_kind for pin in restored.snapshots.pins.all()} == {
+            "snapshot", "training_set",
+        }  # fmt: skip
+        restored.training_set("set").reproduce()
 
 
 def test_a_data_root_that_cannot_be_made_is_an_error_that_names_it(

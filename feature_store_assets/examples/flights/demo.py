@@ -188,7 +188,7 @@ def main() -> None:
         stop_a_bad_day(runs, store)
         compare_stores(store)
         chapter("   Snapshot and retention, as jobs")
-        if SNAPSHOT not in {pin.snapshot for pin in store.pins()}:
+        if SNAPSHOT not in {each.name for each in store.list_snapshots()}:
             asked = {"features": [VIEW], "name": SNAPSHOT}
             runs.job("snapshot_job", "snapshot_job", {"ops": {"snapshot": {"config": asked}}})
         runs.job("retention_job, a dry run", "retention_job", {})

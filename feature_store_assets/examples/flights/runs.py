@@ -8,7 +8,7 @@ import dagster as dg
 from dagster import DagsterEventType as Kind
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from feature_store_assets.orchestration.partitioning import as_ranges
+from feature_store_assets.dagster_io.partitions import as_ranges
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"

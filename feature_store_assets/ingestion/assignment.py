@@ -1,54 +1,65 @@
-"""Dagster's partitions made from declared ones, and rows assigned to them."""
+"""Which partition each row belongs to: of a run, of a push, of a source asset.
+
+Dagster's partition objects are asked for windows and dimensions; Dagster is not imported for it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
-from zoneinfo import ZoneInfo
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import Closed, FeatureGroup, Window
-from feature_store_assets.declaration.partitions import Partitions
-from feature_store_assets.errors import OutsideWindow
-from feature_store_assets.offline.schema import PARTITION, TableSchema, examples
+from feature_store_assets.errors import OutsideWindow, SchemaMismatch
+from feature_store_assets.offline.schema import (
+    PARTITION,
+    UTC_MICROSECONDS,
+    TableSchema,
+    examples,
+)
+from feature_store_assets.offline.temporal import refuse_outside
 
 _TICK = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATED = "timestamp with a zone"
 _Codes = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def dagster_partitions(spec: Partitions | None) -> dg.PartitionsDefinition[Any] | None:
-    """Return the Dagster object that a declaration describes."""
-    if spec is None or spec.kind == "calendar":
-        return None
-    if spec.kind == "static":
-        return dg.StaticPartitionsDefinition(list(spec.keys))
-    if spec.kind == "multi":
-        return dg.MultiPartitionsDefinition(
-            {name: _required(dagster_partitions(part)) for name, part in spec.dimensions}
-        )
-    assert spec.start is not None
-    assert spec.timezone is not None
-    assert spec.fmt is not None
-    zone = ZoneInfo(spec.timezone)
-    return dg.TimeWindowPartitionsDefinition(
-        start=spec.start.astimezone(zone),
-        end=None if spec.end is None else spec.end.astimezone(zone),
-        fmt=spec.fmt,
-        timezone=spec.timezone,
-        cron_schedule=spec.cron,
-        end_offset=spec.end_offset,
-    )
+def by_calendar(rows: pa.Table, group: FeatureGroup) -> pa.Table:
+    """Give each row the partition of its event time: 2024, 2024-01 or 2024-01-31."""
+    assert group.partitions is not None
+    fmt = "-".join(f"%{letter}" for letter in "Ymd"[: len(group.partitions.keys)])
+    keys = pc.strftime(rows[group.timestamp], format=fmt)
+    return rows.append_column(PARTITION, keys.cast(pa.string()))
 
 
-def _required(definition: dg.PartitionsDefinition[Any] | None) -> dg.PartitionsDefinition[Any]:
-    assert definition is not None
-    return definition
+def by_column(rows: pa.Table, column: str, slots: "TimeSlots", *, owner: str) -> pa.Table:
+    """Give each row the partition whose window the time in a column lies in.
+
+    Raises
+    ------
+    SchemaMismatch, OutsideCalendar
+        The column does not date the rows.
+    OutsideWindow
+        Rows lie in none of the windows.
+    """
+    if column not in rows.column_names:
+        raise SchemaMismatch(owner, column, wanted=_DATED, got=None)
+    refuse_outside(rows[column], owner=owner, name=column)
+    try:
+        times = rows[column].cast(UTC_MICROSECONDS)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        got, hint = str(rows[column].type), "Cast it there, in whole microseconds."
+        raise SchemaMismatch(owner, column, wanted=_DATED, got=got, hint=hint) from None
+    codes = slots.assign(times, "left")
+    if outside := int((codes < 0).sum()):
+        raise OutsideWindow(owner, outside, f"the {len(slots.keys)} partition(s) asked for")
+    keys = pa.array(np.array(slots.keys, dtype=object)[codes], pa.string())
+    return rows.append_column(PARTITION, keys)
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,13 @@ class TimeSlots:
 
     def assign(self, times: "pa.ChunkedArray[Any]", closed: Closed) -> _Codes:
         """Return each row's slot; -1 in no slot, -2 before the first."""
-        micros = times.cast(pa.int64()).to_numpy()
+        micros = times.cast(pa.int64()).fill_null(pa.scalar(0)).to_numpy()
         starts = np.array([_micros(start) for start in self.starts])
         ends = np.array([_micros(end) for end in self.ends])
         side: Any = "right" if closed == "left" else "left"
         slots = np.searchsorted(starts, micros, side=side) - 1
         inside = micros < ends[slots] if closed == "left" else micros <= ends[slots]
+        inside &= times.is_valid().to_numpy()
         return np.where(slots < 0, -2, np.where(inside, slots, -1))
 
 
@@ -191,25 +203,3 @@ class Slots:
 def _parsed(definition: Any, key: str) -> dict[str, str]:
     parsed: dict[str, str] = definition.get_partition_key_from_str(key).keys_by_dimension
     return parsed
-
-
-def gap_free_end(definition: Any, materialized: set[str], now: datetime) -> datetime | None:
-    """Return when the newest partition ended before which none is missing."""
-    newest = None
-    for key in definition.get_partition_keys(now):
-        if key not in materialized:
-            break
-        newest = key
-    if newest is None:
-        return None
-    end: datetime = definition.time_window_for_partition_key(newest).end
-    return end.astimezone(UTC)
-
-
-def as_ranges(every: Sequence[str], wanted: set[str]) -> list[tuple[str, str]]:
-    """Return neighbouring keys as (first, last) ranges, in the order of all keys."""
-    places = [place for place, key in enumerate(every) if key in wanted]
-    if not places:
-        return []
-    cuts = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(places)) if b != a + 1), len(places)]
-    return [(every[places[a]], every[places[b - 1]]) for a, b in pairwise(cuts)]

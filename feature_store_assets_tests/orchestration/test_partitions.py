@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from feature_store_assets import Entity, Feature, FeatureGroup, Window, feature_group
+from feature_store_assets.dagster_io.partitions import as_ranges, dagster_partitions
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import OutsideWindow
-from feature_store_assets.orchestration.partitioning import Slots, as_ranges, dagster_partitions
+from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets_tests.orchestration.shop import DAYS, Shop, day, failure
 
 thing = Entity("thing", {"id": "int64", "region": "string"})
