@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 
 from feature_store_assets.registry import database
 
-migrate = database._migrate
+migrate = database.migrate
 _read_scripts = ScriptDirectory.from_config
 _READING = ("SELECT", "PRAGMA")
 
@@ -40,7 +40,7 @@ _compiled = _Compiled()
 def quick_migrations() -> Iterator[None]:
     """Within the block an empty SQLite registry gets its tables by the statements of the first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_migrate", _migrate_quickly)
+        patch.setattr(database, "migrate", _migrate_quickly)
         patch.setattr(ScriptDirectory, "from_config", _scripts)
         sa.event.listen(sa.Engine, "engine_connect", _compile_once)
         yield
@@ -60,9 +60,9 @@ def downgrade(connection: sa.Connection, schema: str) -> None:
     command.downgrade(config, schema)
 
 
-def _migrate_quickly(connection: sa.Connection) -> None:
+def _migrate_quickly(connection: sa.Connection, to: str = database.SCHEMAS[-1]) -> None:
     if connection.dialect.name != "sqlite" or sa.inspect(connection).get_table_names():
-        migrate(connection)
+        migrate(connection, to)
         return
     cursor = connection.connection.cursor()
     for statement, parameters in _statements():

@@ -25,9 +25,10 @@ HEAVY = (
     "ingestion.push_checks",
     "ingestion.review",
     "lineage.exports",
+    "maintenance",
     "orchestration",
     "quality",
-    "upkeep",
+    "transfer",
 )
 
 

@@ -64,7 +64,6 @@ def export(
         print_rows(
             ["group", "version", "partitions", "rows", "bytes"],
             [list(vars(each).values()) for each in done.groups],
-            as_json=False,
         )
     tell(f"{target} is archive {done.digest}.")
 
@@ -110,7 +109,6 @@ def import_(source: Path, *, on_conflict: Any, trust_code: bool, as_json: bool) 
                  ", ".join(each.kept)]
                 for each in done.groups
             ],
-            as_json=False,
         )  # fmt: skip
     for note in done.notes:
         tell(note)

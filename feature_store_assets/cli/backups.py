@@ -29,7 +29,7 @@ def backup() -> None:
 @backup.command(
     epilog=examples(
         "feature-store backup create /mnt/backups/features",
-        "feature-store backup create 's3://bucket/features?region=eu-central-1' --keep 14",
+        "feature-store backup create s3://bucket/features --keep 14",
     )
 )
 @_TARGET

@@ -120,7 +120,6 @@ def diff(before: str, after: str, *, as_json: bool) -> None:
     print_rows(
         ["group", "version", "before", "after", "added", "removed", "changed"],
         [[each["group"], each["version"], *each["rows"].values()] for each in found["groups"]],
-        as_json=False,
     )
     shifts = [
         [each["group"], feature, each["changed"].get(feature, 0), values.get("psi"),
@@ -129,7 +128,7 @@ def diff(before: str, after: str, *, as_json: bool) -> None:
         for feature, values in each["shift"].items()
     ]  # fmt: skip
     if shifts:
-        print_rows(["group", "feature", "changed", "psi", "ks", "missing"], shifts, as_json=False)
+        print_rows(["group", "feature", "changed", "psi", "ks", "missing"], shifts)
     for side in ("only_before", "only_after"):
         if found[side]:
             tell(f"{side.replace('_', ' ').capitalize()}: {', '.join(found[side])}")
@@ -238,7 +237,6 @@ def retain(groups: tuple[str, ...], *, applied: bool, as_json: bool) -> None:
              each.bytes_freed, each.online_rows_expired, _why(each)]
             for each in found
         ],
-        as_json=False,
     )  # fmt: skip
     if outdated is not None:
         counted = {**asdict(outdated), "snapshots": len(outdated.snapshots)}

@@ -56,7 +56,9 @@ def say(text: str, answer: Any, *, as_json: bool) -> None:
         print_json(answer)
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool) -> None:
+def print_rows(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, as_json: bool = False
+) -> None:
     """Print rows as a table, or as a JSON list of objects."""
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])

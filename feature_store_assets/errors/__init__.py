@@ -42,7 +42,7 @@ FeatureStoreError
 ├── TrainingSetChanged (RuntimeError)     stored files are not what was written
 ├── SnapshotDamaged (RuntimeError)        files of a snapshot are gone or changed
 ├── ArchiveUnusable (RuntimeError)        no archive, unfinished, damaged, or too new
-├── BackupUnusable (RuntimeError)         a backup is damaged, too new, or out of reach
+├── BackupUnusable (RuntimeError)         a backup is damaged, or too new
 ├── NotReproduced (RuntimeError)          the same question got another answer
 ├── FunctionFailed (RuntimeError)         a request-time function did not compute its feature
 │   └── FunctionNotTrusted                it came from outside, and may not run here

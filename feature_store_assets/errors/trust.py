@@ -45,7 +45,7 @@ class ArchiveUnusable(FeatureStoreError, RuntimeError):
 
 
 class BackupUnusable(FeatureStoreError, RuntimeError):
-    """A backup is not what was written, or cannot be reached."""
+    """A backup is not what was written, or of a newer format."""
 
     def __init__(self, target: str, problems: Sequence[str], hint: str = "") -> None:
         shown = _first(problems, _PROBLEMS_SHOWN)

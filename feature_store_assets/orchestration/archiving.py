@@ -1,6 +1,6 @@
 """Archives as jobs for the Launchpad: `export_job` and `import_job`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -12,10 +12,10 @@ from pydantic import Field
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.dagster_io.reports import snapshot_events
 from feature_store_assets.errors import DataError
+from feature_store_assets.orchestration.assets import OpenStore
+from feature_store_assets.orchestration.jobs import job_of
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.importing import Filled, OnConflict
-
-OpenStore = Callable[[], FeatureStore]
+from feature_store_assets.transfer.importing import Filled
 
 
 class ExportConfig(dg.Config):
@@ -38,13 +38,6 @@ class Conflict(Enum):
     replace = "replace"
 
 
-_WAYS: dict[Conflict, OnConflict] = {
-    Conflict.refuse: "refuse",
-    Conflict.keep: "keep",
-    Conflict.replace: "replace",
-}
-
-
 class ImportConfig(dg.Config):
     """Which archive to import, and how."""
 
@@ -63,7 +56,7 @@ class ImportConfig(dg.Config):
 def export_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that writes groups into an archive."""
 
-    @dg.op(name="export")
+    @dg.op
     def export(context: dg.OpExecutionContext, config: ExportConfig) -> None:
         with open_store() as store:
             done = store.export_archive(
@@ -76,39 +69,32 @@ def export_job(open_store: OpenStore) -> dg.JobDefinition:
             )
         context.log.info(f"{config.target} is archive {done.digest}.")
         for each in done.groups:
-            context.log_event(
-                dg.AssetObservation(
-                    dg.AssetKey([each.feature_group]),
-                    metadata={
-                        "archive": done.digest,
-                        "group_version": each.version,
-                        "partitions": each.partitions,
-                        "rows": each.rows,
-                        "bytes": each.bytes,
-                    },
-                )
-            )
+            told: dict[str, Any] = {
+                "archive": done.digest,
+                "group_version": each.version,
+                "partitions": each.partitions,
+                "rows": each.rows,
+                "bytes": each.bytes,
+            }
+            context.log_event(dg.AssetObservation(dg.AssetKey([each.feature_group]), metadata=told))
 
-    @dg.job(
-        name="export_job",
-        description="Write groups, with their declarations, into a folder that any tool reads. "
+    return job_of(
+        export,
+        "export_job",
+        "Write groups, with their declarations, into a folder that any tool reads. "
         "An export that was killed goes on where it was if it is asked for again.",
     )
-    def job() -> None:
-        export()
-
-    return job
 
 
 def import_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that brings an archive in."""
 
-    @dg.op(name="import_")
+    @dg.op
     def import_(context: dg.OpExecutionContext, config: ImportConfig) -> None:
         with open_store() as store:
             done = store.import_archive(
                 Path(config.source),
-                on_conflict=_WAYS[config.on_conflict],
+                on_conflict=config.on_conflict.value,
                 trust_code=config.trust_code,
                 told=context.log.info,
             )
@@ -125,15 +111,12 @@ def import_job(open_store: OpenStore) -> dg.JobDefinition:
         for made in () if manifest is None else snapshot_events(context.instance, manifest):
             context.log_event(made)
 
-    @dg.job(
-        name="import_job",
-        description="Bring an archive into the store: declarations, rows, statistics. It is "
+    return job_of(
+        import_,
+        "import_job",
+        "Bring an archive into the store: declarations, rows, statistics. It is "
         "verified first; an import that was killed goes on where it was if it is run again.",
     )
-    def job() -> None:
-        import_()
-
-    return job
 
 
 def _imported(

@@ -1,16 +1,13 @@
 """Backups as a job for the Launchpad and for a schedule."""
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.place import Place
-
-OpenStore = Callable[[], FeatureStore]
+from feature_store_assets.orchestration.assets import OpenStore
+from feature_store_assets.orchestration.jobs import job_of
+from feature_store_assets.storage import location
 
 
 class BackupConfig(dg.Config):
@@ -29,7 +26,7 @@ class BackupConfig(dg.Config):
 def backup_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that backs the whole store up."""
 
-    @dg.op(name="backup")
+    @dg.op
     def backup(context: dg.OpExecutionContext, config: BackupConfig) -> dg.Output[str]:
         with open_store() as store:
             root = store.config.root
@@ -44,34 +41,18 @@ def backup_job(open_store: OpenStore) -> dg.JobDefinition:
             f"Backup {done.id}: {done.files} files of {done.bytes} bytes, {done.copied} of them "
             f"new, {done.bytes_copied} bytes."
         )
-        told: dict[str, Any] = {
-            **asdict(done),
-            "created_at": dg.MetadataValue.timestamp(done.created_at),
-            "removed": list(done.removed),
-            "lost": list(done.lost),
-            "mended": list(done.mended),
-            "target": Place(target).shown,
+        told = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(done).items()
         }
+        told["created_at"] = dg.MetadataValue.timestamp(done.created_at)
+        told["target"] = location(target).shown
         return dg.Output(done.id, metadata=told)
 
-    @dg.job(
-        name="backup_job",
-        description="Copy all that the store is to another place: tables, training sets, "
+    return job_of(
+        backup,
+        "backup_job",
+        "Copy all that the store is to another place: tables, training sets, "
         "registry, online store. Only what is new is copied, and nobody has to wait.",
-        config=dg.RunConfig(ops={"backup": BackupConfig()}),
-    )
-    def job() -> None:
-        backup()
-
-    return job
-
-
-def backup_schedule(backup: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Return the schedule of backups, which is off."""
-    return dg.ScheduleDefinition(
-        name="nightly_backup",
-        job=backup,
-        cron_schedule="0 2 * * *",
-        run_config=dg.RunConfig(ops={"backup": BackupConfig(keep=14)}),
-        description="Backs the store up every night to FEATURE_STORE_BACKUP_TARGET; keeps 14.",
+        BackupConfig(),
     )

@@ -1,6 +1,5 @@
 """Upkeep as jobs for the Launchpad and for schedules: snapshots, retention, compaction."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +8,17 @@ import dagster as dg
 from pydantic import Field
 
 from feature_store_assets.dagster_io.reports import snapshot_events
-from feature_store_assets.store import FeatureStore
-from feature_store_assets.upkeep.compaction import FILES
-from feature_store_assets.upkeep.retention import Retained
+from feature_store_assets.maintenance.compaction import FILES
+from feature_store_assets.maintenance.retention import Retained
+from feature_store_assets.orchestration.assets import OpenStore
 
-OpenStore = Callable[[], FeatureStore]
+
+def job_of(
+    op: dg.OpDefinition, name: str, description: str, config: dg.Config | None = None
+) -> dg.JobDefinition:
+    """Return a job of one op; the Launchpad begins with the config, if there is one."""
+    shown = None if config is None else dg.RunConfig(ops={op.name: config})
+    return dg.GraphDefinition(name, node_defs=[op]).to_job(description=description, config=shown)
 
 
 class SnapshotConfig(dg.Config):
@@ -50,7 +55,7 @@ class CompactionConfig(dg.Config):
 def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that pins tables under a name."""
 
-    @dg.op(name="snapshot")
+    @dg.op
     def snapshot(context: dg.OpExecutionContext, config: SnapshotConfig) -> None:
         name = config.name or f"snapshot-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
         with open_store() as store:
@@ -76,21 +81,18 @@ def snapshot_job(open_store: OpenStore) -> dg.JobDefinition:
         for event in snapshot_events(context.instance, made):
             context.log_event(event)
 
-    @dg.job(
-        name="snapshot_job",
-        description="Pin feature groups at their newest versions under a name, for ever.",
-        config=dg.RunConfig(ops={"snapshot": SnapshotConfig()}),
+    return job_of(
+        snapshot,
+        "snapshot_job",
+        "Pin feature groups at their newest versions under a name, for ever.",
+        SnapshotConfig(),
     )
-    def job() -> None:
-        snapshot()
-
-    return job
 
 
 def retention_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that removes what need not be kept, offline and online."""
 
-    @dg.op(name="retain")
+    @dg.op
     def retain(context: dg.OpExecutionContext, config: RetentionConfig) -> None:
         with open_store() as store:
             names = config.groups or [group.name for group in store.groups()]
@@ -100,17 +102,14 @@ def retention_job(open_store: OpenStore) -> dg.JobDefinition:
             for done in store.retain(names, dry_run=config.dry_run):
                 _tell(context, done)
 
-    @dg.job(
-        name="retention_job",
-        description="Remove partitions older than their group's retention, files that nothing "
+    return job_of(
+        retain,
+        "retention_job",
+        "Remove partitions older than their group's retention, files that nothing "
         "needs any more, and online rows older than their ttl by a day. A dry run by default, "
         "which does not count the latter.",
-        config=dg.RunConfig(ops={"retain": RetentionConfig()}),
+        RetentionConfig(),
     )
-    def job() -> None:
-        retain()
-
-    return job
 
 
 def _verb(config: RetentionConfig) -> str:
@@ -148,7 +147,7 @@ def _tell(context: dg.OpExecutionContext, done: Retained) -> None:
 def compact_job(open_store: OpenStore) -> dg.JobDefinition:
     """Return the job that writes many small files into one."""
 
-    @dg.op(name="compact")
+    @dg.op
     def compact(context: dg.OpExecutionContext, config: CompactionConfig) -> None:
         with open_store() as store:
             done = store.compact(
@@ -164,19 +163,19 @@ def compact_job(open_store: OpenStore) -> dg.JobDefinition:
                     )
                 )
 
-    @dg.job(
-        name="compact_job",
-        description="Write partitions that lie in many small files into one file each.",
-        config=dg.RunConfig(ops={"compact": CompactionConfig()}),
+    return job_of(
+        compact,
+        "compact_job",
+        "Write partitions that lie in many small files into one file each.",
+        CompactionConfig(),
     )
-    def job() -> None:
-        compact()
-
-    return job
 
 
 def upkeep_schedules(
-    snapshot: dg.JobDefinition, retain: dg.JobDefinition, compact: dg.JobDefinition
+    snapshot: dg.JobDefinition,
+    retain: dg.JobDefinition,
+    compact: dg.JobDefinition,
+    backup: dg.JobDefinition,
 ) -> list[dg.ScheduleDefinition]:
     """Return the schedules of upkeep: the dry run of retention runs, the others are off."""
     return [
@@ -206,5 +205,12 @@ def upkeep_schedules(
             job=compact,
             cron_schedule="0 5 * * 0",
             description="Writes small files together on Sundays.",
+        ),
+        dg.ScheduleDefinition(
+            name="nightly_backup",
+            job=backup,
+            cron_schedule="0 2 * * *",
+            run_config={"ops": {"backup": {"config": {"keep": 14}}}},
+            description="Backs the store up every night to FEATURE_STORE_BACKUP_TARGET; keeps 14.",
         ),
     ]

@@ -14,7 +14,7 @@ from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.orchestration.alerting import alert_sensor
 from feature_store_assets.orchestration.archiving import export_job, import_job
 from feature_store_assets.orchestration.assets import OpenStore, group_asset, online_asset
-from feature_store_assets.orchestration.backing import backup_job, backup_schedule
+from feature_store_assets.orchestration.backing import backup_job
 from feature_store_assets.orchestration.catching_up import partition_sensor
 from feature_store_assets.orchestration.jobs import (
     compact_job,
@@ -116,9 +116,8 @@ def _built(
             import_job(open_store),
         ],
         schedules=[
-            *upkeep_schedules(snapshot, retain, compact),
+            *upkeep_schedules(snapshot, retain, compact, backup),
             validate_schedule(validate),
-            backup_schedule(backup),
         ],
         sensors=[alert_sensor(computed, open_store), partition_sensor(computed)],
         resources={"table_io": TableIOManager(by_name, open_store)},

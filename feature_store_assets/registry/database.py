@@ -327,7 +327,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Open a transaction that only reads, and sees one state of the registry throughout."""
-        with self._mapped(), self._reading.connect() as connection:
+        with self.mapped(), self._reading.connect() as connection:
             self._check(connection)
             yield connection
 
@@ -341,7 +341,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that no other writer interleaves with; migrate first if needed."""
-        with self._mapped():
+        with self.mapped():
             if self._sqlite and self._url.database:
                 Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
             if not self._checked:
@@ -349,7 +349,7 @@ class Database:
                 with self._alone() as connection:
                     if _schema(connection) != SCHEMAS[-1]:
                         self._refuse_newer(connection)
-                        _migrate(connection)
+                        migrate(connection)
                 self._checked = True
             with self._alone() as connection:
                 yield connection
@@ -401,7 +401,8 @@ class Database:
             )
 
     @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def mapped(self) -> Iterator[None]:
+        """Tell of a registry that cannot be used, whatever its schema is."""
         try:
             yield
         except DBAPIError as error:
@@ -426,14 +427,15 @@ def _schema(connection: sa.Connection) -> str | None:
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _migrate(connection: sa.Connection) -> None:
+def migrate(connection: sa.Connection, to: str = SCHEMAS[-1]) -> None:
+    """Bring the schema, and the rows that are there, up to a version."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, SCHEMAS[-1])
+    command.upgrade(config, to)
 
 
 def _on_connect(connection: Any, _record: object) -> None:

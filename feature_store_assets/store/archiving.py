@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from feature_store_assets.upkeep.exporting import Exported
-    from feature_store_assets.upkeep.importing import Imported, OnConflict
+    from feature_store_assets.transfer.exporting import Exported
+    from feature_store_assets.transfer.importing import Imported
+    from feature_store_assets.transfer.registry_state import OnConflict
 
 
 class Archiving(Facade):
@@ -49,10 +50,9 @@ class Archiving(Facade):
         WriteRefused
             The folder holds something else.
         """
-        from feature_store_assets.upkeep.exporting import Exporting
+        from feature_store_assets.transfer.exporting import Exporting
 
-        exporting = Exporting(self.parts.database, self.applied, self.snapshots, self.table)
-        return exporting.export(
+        return Exporting(self.parts).export(
             Path(target), features, snapshot=snapshot, start=start_time, end=end_time, told=told
         )
 
@@ -89,22 +89,8 @@ class Archiving(Facade):
         CodeNotTrusted
             Nothing was written.
         """
-        from feature_store_assets.upkeep.archive import Archive
-        from feature_store_assets.upkeep.importing import Importing
+        from feature_store_assets.transfer.archive import Archive
+        from feature_store_assets.transfer.importing import Importing
 
-        importing = Importing(
-            self.parts.database,
-            self.applied,
-            self.holds,
-            self.snapshots,
-            self.review.statistics,
-            self.audit,
-            self.table,
-            self.parts.prepare_table,
-            self.parts.publish,
-            self.serving.reach,
-            self.review.summary,
-            self.serving.forget,
-            self.config.request_modules,
-        )
+        importing = Importing(self.parts)
         return importing.load(Archive(source), on_conflict, told, trust_code=trust_code)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.store.facade import Facade
-from feature_store_assets.upkeep.backup import BackedUp, Backup
-from feature_store_assets.upkeep.backups import Listed, list_backups
-from feature_store_assets.upkeep.restore import Restored, restore
-from feature_store_assets.upkeep.target import verify_backup
+from feature_store_assets.transfer.backup import BackedUp, back_up
+from feature_store_assets.transfer.backups import Listed, list_backups, verify_backup
+from feature_store_assets.transfer.restore import Restored, restore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,9 +48,7 @@ class Backing(Facade):
             store's, or the store lost a part that a backup still has. Nothing was removed.
         """
         self.usage.flush()
-        return Backup(self.config.root, self.config.online, self.parts.database).run(
-            target, keep=keep, told=told
-        )
+        return back_up(self.parts, target, keep=keep, told=told)
 
     @staticmethod
     def list_backups(target: str | Path) -> list[Listed]:

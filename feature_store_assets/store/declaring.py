@@ -28,8 +28,13 @@ from feature_store_assets.registry.summaries import (
     changes,
     numbers,
 )
-from feature_store_assets.registry.transfer import Imported, OnConflict, export_state, import_state
 from feature_store_assets.store.facade import Facade
+from feature_store_assets.transfer.registry_state import (
+    Imported,
+    OnConflict,
+    export_state,
+    import_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.errors import SnapshotNeeded
+from feature_store_assets.maintenance.compaction import FILES, Compacted, compact
+from feature_store_assets.maintenance.retention import Retained, Retention
 from feature_store_assets.snapshots.difference import Sides, difference
 from feature_store_assets.snapshots.manifest import About
 from feature_store_assets.store.facade import Facade
-from feature_store_assets.upkeep.compaction import FILES, Compacted, compact
-from feature_store_assets.upkeep.retention import Retained, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,35 +229,11 @@ class Keeping(Facade):
         now
             The instant from which ages count.
         """
-        now = now or datetime.now(UTC)
-        retention = self._retention
-        plans = [retention.plan(each, now) for each in self._chosen(feature_groups)]
-        done = retention.run(plans, dry_run=dry_run)
-        if dry_run:
-            return done
-        return [
-            replace(each, online_rows_expired=self._expire_online(plan.group, now))
-            for each, plan in zip(done, plans, strict=True)
-        ]
-
-    def _expire_online(self, group: FeatureGroup, now: datetime) -> int:
-        return self.serving.expire(group, now) if group.online and group.ttl is not None else 0
+        groups = self._chosen(feature_groups)
+        return Retention(self.parts).run(groups, now or datetime.now(UTC), dry_run=dry_run)
 
     def _chosen(self, names: Sequence[str] | None) -> list[FeatureGroup]:
         return self.groups() if names is None else [self.applied.group(name) for name in names]
-
-    @property
-    def _retention(self) -> Retention:
-        days = self.config.retention_days
-        return Retention(
-            self.table,
-            self.parts.publish,
-            self.parts.removals,
-            self.holds,
-            self.snapshots,
-            timedelta(days=days) if days else None,
-            self.config.removal_grace_seconds,
-        )
 
     def forget_outdated(self, *, dry_run: bool = True, now: datetime | None = None) -> Forgotten:
         """Remove snapshots, quarantined partitions, statistics and usage as old as settings say.

@@ -16,18 +16,18 @@ import feature_store_assets.registry.database as module
 from feature_store_assets.errors import RegistryUnusable, StorageUnusable
 from feature_store_assets.registry.alerts import Alerts
 from feature_store_assets.registry.applied import Applied
-from feature_store_assets.registry.columns import in_schema
 from feature_store_assets.registry.database import SCHEMAS, Database, metadata
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.transfer.rows import in_schema
 from feature_store_assets_tests.migrations import migrate
 
 
 @pytest.fixture(autouse=True)
 def _by_alembic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here registries are made by the migrations themselves."""
-    monkeypatch.setattr(module, "_migrate", migrate)
+    monkeypatch.setattr(module, "migrate", migrate)
 
 
 def migrated(database: Database) -> None:

@@ -1,0 +1,1 @@
+"""Maintenance: retention, the sweep of files that nothing needs, compaction."""

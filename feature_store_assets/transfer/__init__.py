@@ -1,0 +1,1 @@
+"""Transfer: archives, backups and restores, the state of a registry as JSON."""

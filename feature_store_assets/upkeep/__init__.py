@@ -1,1 +1,0 @@
-"""Upkeep: retention, compaction, archives and backups."""
