@@ -193,11 +193,6 @@ class Folder:
             raise unusable(self._shown, error) from None
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    return Folder(path.parent).digest(path.name)
-
-
 def fsync(path: Path) -> None:
     """Push a file, or a folder's names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -17,7 +17,6 @@ from feature_store_assets.offline.history import (
     versions as versions_of,
 )
 from feature_store_assets.storage import location
-from feature_store_assets.storage.folder import file_digest
 from feature_store_assets.storage.foreign import UNSOUND, check_name, read_json
 from feature_store_assets.training.manifest import MANIFEST
 from feature_store_assets.transfer.backups import CONTENT
@@ -113,8 +112,8 @@ def training_set(root: Path, name: str, digest: str) -> list[Wanted]:
     """List the files of a recorded training set, as its manifest has them."""
     folder = f"training/{check_name(name, 'training')}"
     try:
-        text = (root / folder / MANIFEST).read_bytes()
-    except OSError:
+        text = location(root).read(f"{folder}/{MANIFEST}")
+    except FileNotFoundError:
         raise ValueError(f"{folder}/{MANIFEST} is gone") from None
     if hashlib.sha256(text).hexdigest() != digest:
         raise ValueError(f"{folder}/{MANIFEST} has changed")
@@ -132,21 +131,16 @@ def training_set(root: Path, name: str, digest: str) -> list[Wanted]:
 
 def loose(root: Path) -> Iterable[Wanted]:
     """List rejected partitions and reports, which may go or be replaced at any time."""
-    for folder in ("quarantine", "reports"):
-        for path in sorted((root / folder).rglob("*")):
-            if path.suffix in {".parquet", ".html"}:
-                with suppress(FileNotFoundError):
-                    size, digest = path.stat().st_size, file_digest(path)
-                    name = path.relative_to(root).as_posix()
-                    yield Wanted(name, f"{CONTENT}/{digest}", size, digest, needed=False)
+    store = location(root)
+    for path, size in sorted([*store.list("quarantine").items(), *store.list("reports").items()]):
+        if path.endswith((".parquet", ".html")):
+            with suppress(FileNotFoundError):
+                digest = store.digest(path)
+                yield Wanted(path, f"{CONTENT}/{digest}", size, digest, needed=False)
 
 
 def present(root: Path, wanted: list[Wanted]) -> tuple[list[Wanted], list[str]]:
     """Return the files that are there, and the needed ones that are not."""
-    there, missing = [], []
-    for each in wanted:
-        if (root / each.path).exists():
-            there.append(each)
-        elif each.needed:
-            missing.append(each.path)
-    return there, missing
+    gone = location(root).missing(each.path for each in wanted)
+    there = [each for each in wanted if each.path not in gone]
+    return there, [each.path for each in wanted if each.needed and each.path in gone]

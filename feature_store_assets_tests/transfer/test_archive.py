@@ -14,7 +14,7 @@ from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
     ArchiveUnusable,
 )
-from feature_store_assets.storage.folder import file_digest
+from feature_store_assets.storage import location
 from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.archive import Archive, digested
@@ -60,7 +60,7 @@ def rewritten(archive: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     def described(content: dict[str, Any]) -> None:
         rows = pq.ParquetFile(place).read()
         file = content["groups"][0]["files"][1]
-        file |= {"bytes": place.stat().st_size, "sha256": file_digest(place)}
+        file |= {"bytes": place.stat().st_size, "sha256": location(place.parent).digest(place.name)}
         file |= {"rows": rows.num_rows, "columns": digested(rows)}
 
     edited(archive, described)
