@@ -485,14 +485,19 @@ def feature_group(
             function=function,
             ins=dict(ins or {}),
         )
-        if not group.features:
-            raise DeclarationError(f"'{group.name}' declares no features.")
-        for parameter in ins or {}:
-            if parameter not in upstream:
-                raise DeclarationError(
-                    f"ins names '{parameter}', but the function of '{group.name}' takes no such "
-                    f"parameter." + suggestion(parameter, upstream)
-                )
+        _check_computed(group)
         return group
 
     return declare
+
+
+def _check_computed(group: FeatureGroup) -> None:
+    """Refuse a computed group without features, or with inputs that its function does not take."""
+    if not group.features:
+        raise DeclarationError(f"'{group.name}' declares no features.")
+    for parameter in group.ins:
+        if parameter not in group.upstream:
+            raise DeclarationError(
+                f"ins names '{parameter}', but the function of '{group.name}' takes no such "
+                f"parameter." + suggestion(parameter, group.upstream)
+            )
