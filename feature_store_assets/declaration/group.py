@@ -291,12 +291,8 @@ class FeatureGroup:
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Selection:
         chosen = [self.feature(name) for name in ((names,) if isinstance(names, str) else names)]
-        return Selection(
-            self.name,
-            self.version,
-            tuple((feature.name, feature.name) for feature in chosen),
-            tuple(feature.dtype for feature in chosen),
-        )
+        pairs = tuple((each.name, each.name) for each in chosen)
+        return Selection(self.name, self.version, pairs, tuple(each.dtype for each in chosen))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function as it is, for tests."""
