@@ -39,7 +39,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         opened.write_features([row("u", 0, spent=1.0, visits=1)], "spending")
         opened.write_features([row("u", 0, score=0.5)], "loyal")
         for name in views:
-            opened.create_training_set(name, [row("u", 1, label=0)], f"{name}-set")
+            ann = opened.acting_as("ann")
+            ann.create_training_set(name, [row("u", 1, label=0)], f"{name}-set")
             opened.log_model(
                 f"{name}-model",
                 training_set=f"{name}-set",

@@ -101,6 +101,7 @@ def test_what_only_a_commit_changed_is_published_with_any_partition(tmp_path: Pa
         check(store)
 
 
+@pytest.mark.slow
 def test_compaction_is_nothing_to_publish(tmp_path: Path) -> None:
     filled(tmp_path)
     with new_store(tmp_path) as store:

@@ -17,7 +17,7 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 SPACE = KeySpace("spending", 1, 0)
 IDS = range(6)
 PARTITIONS = ("p0", "p1", "p2")
-INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "10"))
+INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "5"))
 MOMENT = pa.timestamp("us", "UTC")
 
 # (key, event, created) -> feature; times count days.

@@ -126,6 +126,7 @@ def _fill(uri: str, first: int) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_the_map_grows_beside_other_processes_and_readers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_retention_is_a_dry_run_by_default(filled: Shop) -> None:
     assert (report["dry_run"], report["rows"], len(report["partitions"])) == (True, 10, 5)
 
 
+@pytest.mark.slow
 def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop) -> None:
     run(filled, "snapshot_job", "snapshot", features=["spending"], name="kept")
     pinned = files(filled)

@@ -115,6 +115,7 @@ def test_without_a_dagster_instance_rows_are_released_all_the_same(
     assert not (tmp_path / ".dagster_home").exists()
 
 
+@pytest.mark.slow
 def test_the_instance_beside_the_project_is_told(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,7 @@ def test_the_instance_of_a_project_is_in_its_folder(
         assert instance.get_latest_materialization_event(dg.AssetKey(["models", "ages-v1.1"]))
 
 
+@pytest.mark.slow
 def test_columns_that_a_run_told_are_columns(home: Path) -> None:
     lineage = dg.TableColumnLineage(
         {"visitors": [dg.TableColumnDep(dg.AssetKey("spending"), "ordered")]}

@@ -247,6 +247,7 @@ def run_checks(shop: Shop) -> dict[str, dg.AssetCheckEvaluation]:
     return {each.check_name: each for each in result.get_asset_check_evaluations()}
 
 
+@pytest.mark.slow
 def test_checks_of_a_pushed_group_judge_all_that_it_stores(scored: Shop) -> None:
     with scored.store() as store:
         write(store)

@@ -186,6 +186,7 @@ def test_functions_see_defaults(store: FeatureStore) -> None:
 # Awaited
 
 
+@pytest.mark.slow
 def test_awaited_answers_are_those_of_the_blocking_call(tmp_path: Path, valkey: str) -> None:
     async def main(uri: str | None, **more: Any) -> None:
         folder = tmp_path / f"{uri is None}{len(more)}"
