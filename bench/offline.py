@@ -14,6 +14,7 @@ from bench.measuring import Row, aim, in_turn, versus
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.point_in_time import Join, Lookup
 from feature_store_assets.offline.schema import CREATED, PARTITION, TableSchema, conform
+from feature_store_assets.storage import location
 
 KEY, TIME = "customer_id", "event_timestamp"
 _START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -24,7 +25,9 @@ def new_table(folder: Path, features: int) -> OfflineTable:
     """Return an empty table with a string key and so many float features."""
     named = tuple((f"f{number}", "float64") for number in range(features))
     table = OfflineTable(
-        folder / "v1", TableSchema("spending", ((KEY, "string"),), TIME, named), compression="zstd"
+        location(folder / "v1"),
+        TableSchema("spending", ((KEY, "string"),), TIME, named),
+        compression="zstd",
     )
     table.ensure()
     return table
@@ -95,7 +98,7 @@ def read(folder: Path) -> Iterator[Row]:
     table = new_table(folder, 20)
     table.replace(prepared(table, frame.to_arrow(), days), None)
     columns = [f"f{number}" for number in range(0, 20, 4)]
-    paths = [file.path for file in table.files()]
+    paths = [file.uri for file in table.files()]
 
     def ours() -> pa.Table:
         return table.read(columns)
@@ -104,7 +107,7 @@ def read(folder: Path) -> Iterator[Row]:
         return pl.scan_parquet(paths).select(columns).collect().to_arrow()
 
     def delta() -> pa.Table:
-        return pl.scan_delta(str(table.path)).select(columns).collect().to_arrow()
+        return pl.scan_delta(table.location.uri).select(columns).collect().to_arrow()
 
     assert ours().equals(parquet())
     assert pl.DataFrame(ours()).sort(columns).equals(pl.DataFrame(delta()).sort(columns))
@@ -129,7 +132,7 @@ def join_to_spine(folder: Path) -> Iterator[Row]:
     asked = spine.to_arrow()
     ttl = timedelta(days=30)
     features = [name for name, _ in table.features]
-    files = [(file.path, file.rows) for file in table.files()]
+    files = [(file.uri, file.rows) for file in table.files()]
 
     def ours() -> pa.Table:
         lookup = Lookup(table, dict(zip(features, features, strict=True)), ttl)

@@ -134,7 +134,7 @@ class Data:
         """Return the live Parquet files of each group and their rows, as the store lists them."""
         with FeatureStore(_config(self)) as store:
             return {
-                group.name: [(file.path, file.rows) for file in store.table(group.declared).files()]
+                group.name: [(file.uri, file.rows) for file in store.table(group.declared).files()]
                 for group in self.shape.groups
             }
 

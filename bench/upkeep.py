@@ -70,7 +70,7 @@ def _snapshots(template: Path) -> Iterator[Row]:
 
         def digests() -> None:
             for file in table.files():
-                with Path(file.path).open("rb") as opened:
+                with Path(file.uri).open("rb") as opened:
                     hashlib.file_digest(opened, "sha256")
 
         ours, raw = in_turn(first, digests)

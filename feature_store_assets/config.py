@@ -19,7 +19,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from feature_store_assets.errors import ConfigError, suggestion
 
@@ -201,6 +206,12 @@ class FeatureStoreConfig(BaseSettings):
             message = "name modules as Python imports them, such as shop.features"
             raise ValueError(message)
         return modules
+
+    @classmethod
+    def settings_customise_sources(
+        cls, *_: Any, **sources: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return sources["init_settings"], sources["env_settings"]
 
     def __init__(self, **values: Any) -> None:
         known = sorted(type(self).model_fields)

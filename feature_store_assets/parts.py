@@ -19,6 +19,7 @@ from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.holds import Holds
+from feature_store_assets.registry.leases import Leases
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.removals import Removals
 from feature_store_assets.registry.snapshots import SnapshotTable
@@ -29,6 +30,7 @@ from feature_store_assets.registry.usage import Usage
 from feature_store_assets.retrieval.historical import Historical, Options
 from feature_store_assets.retrieval.serving import Serving
 from feature_store_assets.snapshots import Snapshots
+from feature_store_assets.storage import Location, location
 from feature_store_assets.training.sets import TrainingSets
 
 if TYPE_CHECKING:
@@ -54,12 +56,15 @@ class Parts:
     ----------
     database
         The registry's, in which the one who acts writes.
+    location
+        Where tables and all other files lie.
     usage, serving, tables
         Shared by all who act on one store: they count, and hold connections.
     """
 
     config: FeatureStoreConfig
     database: Database
+    location: Location
     usage: Usage
     serving: Serving
     tables: dict[tuple[str, int], tuple[object, OfflineTable]] = field(default_factory=dict)
@@ -69,7 +74,8 @@ class Parts:
         """Put a store together; nothing connects before its first use."""
         database = Database(config.registry, actor)
         applied, usage = Applied(database, config.request_modules), Usage(database)
-        return cls(config, database, usage, Serving(config, applied, Stages(database), usage))
+        serving = Serving(config, applied, Stages(database), usage)
+        return cls(config, database, location(config.root), usage, serving)
 
     def acting_as(self, actor: Actor) -> Parts:
         """Return the same parts, over the same connections, by which somebody else acts."""
@@ -139,7 +145,7 @@ class Parts:
         if cached is not None and cached[0] == declared:
             return cached[1]
         table = OfflineTable(
-            self.config.root / "offline" / group.name / f"v{group.version}",
+            self.location.at(f"offline/{group.name}/v{group.version}"),
             TableSchema.of(group),
             compression=self.config.compression,
             removed=partial(self._removed, *key),
@@ -210,7 +216,7 @@ class Parts:
 
         return Review(
             self.database,
-            self.config.root / "quarantine",
+            self.location.at("quarantine"),
             pinned=pinned,
             training_set=self.training_set,
         )
@@ -226,9 +232,10 @@ class Parts:
     def training_sets(self) -> TrainingSets:
         """Rows that models learnt from."""
         return TrainingSets(
-            self.config.root / "training",
+            self.location.at("training"),
             TrainingSetTable(self.database),
             self.snapshots.pins,
+            Leases(self.database),
             self.config.compression,
         )
 

@@ -356,8 +356,13 @@ _OTHER_VERSION = shutil.ignore_patterns("pginstall", "include", "__pycache__")
 
 @dataclass
 class ObjectStore:
-    """A running S3 server; `lists` counts the requests that asked it to list files."""
+    """A running S3 server; `lists` counts the requests that asked it to list files.
 
+    They are counted in this process, on their way to `url`. Libraries that hold the interpreter
+    while they wait, as delta-rs does, have to go there straight.
+    """
+
+    url: str = ""
     lists: int = 0
 
     def count(self, sent: bytes) -> None:
@@ -390,6 +395,7 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
         _counted(ports["s3"][0], server.count) as port,
         pytest.MonkeyPatch.context() as environment,
     ):  # fmt: skip
+        server.url = f"http://127.0.0.1:{ports['s3'][0]}"
         environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         environment.setenv("AWS_ALLOW_HTTP", "true")
         environment.setenv("AWS_REGION", "us-east-1")

@@ -12,7 +12,9 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.partitions import Partitions
+from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.store import FeatureStore
+from feature_store_assets.training.stored import TrainingSet
 
 T0 = datetime(2024, 1, 15, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -47,6 +49,11 @@ def _kept(fill: Callable[[FeatureStore], FeatureStore]) -> Path:
     with new_store(Path(tempfile.mkdtemp(dir=kept_in))) as store:
         fill(store)
         return store.config.root
+
+
+def folder_of(stored: OfflineTable | TrainingSet) -> Path:
+    """Where a table or a training set lies on this disk."""
+    return Path(stored.location.uri)
 
 
 def at(hours: float) -> datetime:

@@ -206,6 +206,7 @@ def test_keys_stay_what_was_given(store: FeatureStore, client: FeatureStoreClien
 # Writing
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(8))
 @given(FEATURES)
 def test_rows_are_written_as_in_process(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +30,11 @@ HEAVY = (
     "quality",
     "transfer",
 )
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def imports_within(tree: ast.AST) -> Iterator[Import]:
@@ -78,7 +84,7 @@ def test_only_heavy_rooms_are_imported_inside_a_function() -> None:
     hidden = [
         f"{name}:{node.lineno}"
         for name, path in MODULES.items()
-        for function in ast.walk(ast.parse(path.read_text()))
+        for function in ast.walk(tree_of(path))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for node in imports_within(function)
         if not all(map(is_heavy, targets(node)))
@@ -100,7 +106,7 @@ def test_none_of_our_modules_is_imported_by_a_string() -> None:
     hidden = [
         f"{name}:{node.lineno}"
         for name, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
         and getattr(node.func, "attr", getattr(node.func, "id", "")) in loaders
         and ("feature_store_assets" in strings_within(node) or "__name__" in ast.unparse(node))
@@ -128,7 +134,7 @@ def test_no_import_goes_round_in_a_circle_not_even_for_types_alone() -> None:
     graph = {
         name: {
             target
-            for node in imports_within(ast.parse(path.read_text()))
+            for node in imports_within(tree_of(path))
             for target in targets(node)
             if name != "feature_store_assets"  # resolves its names on first use
         }

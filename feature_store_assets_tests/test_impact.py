@@ -19,14 +19,6 @@ from feature_store_assets_tests.stores import copied_store, new_store, pushed, r
 HITS = ("features", "views", "snapshots", "training_sets", "models", "endpoints")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(tmp_path / "store"))
-    return tmp_path
-
-
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("script")
@@ -47,7 +39,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         opened.write_features([row("u", 0, spent=1.0, visits=1)], "spending")
         opened.write_features([row("u", 0, score=0.5)], "loyal")
         for name in views:
-            opened.create_training_set(name, [row("u", 1, label=0)], f"{name}-set")
+            ann = opened.acting_as("ann")
+            ann.create_training_set(name, [row("u", 1, label=0)], f"{name}-set")
             opened.log_model(
                 f"{name}-model",
                 training_set=f"{name}-set",

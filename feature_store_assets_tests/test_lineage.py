@@ -30,19 +30,10 @@ from feature_store_assets.lineage.exports import (
 )
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
-from feature_store_assets_tests.stores import copied_store, new_store, pushed, row
+from feature_store_assets_tests.stores import copied_store, folder_of, new_store, pushed, row
 
 MARKET = Path(market.__file__)
 KNOWN = datetime(2024, 1, 2, tzinfo=UTC)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is no project, far from any Dagster instance."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(tmp_path / "store"))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +156,7 @@ def test_what_is_applied_later_is_in_the_next_answer(store: FeatureStore) -> Non
 def test_a_training_set_whose_files_are_gone_may_hold_all_that_it_pins(
     store: FeatureStore,
 ) -> None:
-    (store.training_set("other-2024").path / "manifest.json").unlink()
+    (folder_of(store.training_set("other-2024")) / "manifest.json").unlink()
     assert "other-2024" in ids(store.get_feature_lineage("city")["downstream"])
 
 
@@ -197,6 +188,7 @@ def test_unknown_names_and_wrong_words_are_told(store: FeatureStore) -> None:
         store.get_feature_lineage("spent", depth=0)
 
 
+@pytest.mark.slow
 def test_a_plain_script_asks_without_loading_dagster(store: FeatureStore, folder: Path) -> None:
     del store
     code = """if True:

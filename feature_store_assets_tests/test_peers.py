@@ -17,6 +17,7 @@ from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import some
 from feature_store_assets_tests.stores import at, once, pushed, row
 
 TTL = timedelta(hours=10)
@@ -61,7 +62,9 @@ def test_repeated_spine_rows_come_back_as_often_and_in_order(users: FeatureStore
     assert joined(users, "users", *spine) == [10.0, 2.0, 10.0, 1.0, 2.0, 10.0]
 
 
-@pytest.mark.parametrize("name", ["sales_y", "sales_x", "sales_right", "index", "row_number", "t"])
+@pytest.mark.parametrize(
+    "name", some(["sales_y", "index", "sales_x", "sales_right", "row_number", "t"], 2)
+)
 def test_no_feature_name_is_reserved(store: FeatureStore, name: str) -> None:
     """A feature whose name ended in `_y` crashed the join elsewhere."""
     store.apply(pushed("sales", Feature(name, "int64")))

@@ -291,12 +291,8 @@ class FeatureGroup:
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Selection:
         chosen = [self.feature(name) for name in ((names,) if isinstance(names, str) else names)]
-        return Selection(
-            self.name,
-            self.version,
-            tuple((feature.name, feature.name) for feature in chosen),
-            tuple(feature.dtype for feature in chosen),
-        )
+        pairs = tuple((each.name, each.name) for each in chosen)
+        return Selection(self.name, self.version, pairs, tuple(each.dtype for each in chosen))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the author's function as it is, for tests."""
@@ -485,14 +481,19 @@ def feature_group(
             function=function,
             ins=dict(ins or {}),
         )
-        if not group.features:
-            raise DeclarationError(f"'{group.name}' declares no features.")
-        for parameter in ins or {}:
-            if parameter not in upstream:
-                raise DeclarationError(
-                    f"ins names '{parameter}', but the function of '{group.name}' takes no such "
-                    f"parameter." + suggestion(parameter, upstream)
-                )
+        _check_computed(group)
         return group
 
     return declare
+
+
+def _check_computed(group: FeatureGroup) -> None:
+    """Refuse a computed group without features, or with inputs that its function does not take."""
+    if not group.features:
+        raise DeclarationError(f"'{group.name}' declares no features.")
+    for parameter in group.ins:
+        if parameter not in group.upstream:
+            raise DeclarationError(
+                f"ins names '{parameter}', but the function of '{group.name}' takes no such "
+                f"parameter." + suggestion(parameter, group.upstream)
+            )

@@ -245,7 +245,7 @@ class Gate:
             listed = pl.Series(
                 REASONS, [found.get(row, []) for row in rows[_ROW]], dtype=pl.List(pl.String)
             )
-            path = self.quarantine.keep(
+            files[key] = self.quarantine.keep(
                 rows.drop(_ROW).with_columns(listed),
                 feature_group=group.name,
                 version=group.version,
@@ -254,7 +254,6 @@ class Gate:
                 rejected_at=datetime.now(UTC),
                 reasons=reasons,
             )
-            files[key] = str(path)
         return files
 
 

@@ -139,7 +139,8 @@ def keep_statistics(
         Those of them that hold just these rows. The statistics of the others are left to
         `validate_job`: nobody can tell quantiles of a partition from those of its parts.
     """
-    statistics.drop(group.name, group.version, changed)
+    if changed is None or changed:
+        statistics.drop(group.name, group.version, changed)
     if not whole:
         return
     names = group.feature_names

@@ -40,7 +40,7 @@ from feature_store_assets.offline.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.applied import Applied
@@ -292,13 +292,8 @@ def push(
     if mode == "append" and group != known and table.exists:
         # Asked again under the commit; here so that refused rows leave no drafts either.
         _unknown(table, rows, table.version(), refuse_changes=True)
-    if drafts := [name for name in group.feature_names if name not in (known or new).feature_names]:
-        listed = ", ".join(f"'{name}' ({group.feature(name).dtype})" for name in drafts)
-        warnings.warn(
-            f"'{group.name}' did not declare {listed}: added as draft features.", stacklevel=3
-        )
-    for reason in broken:
-        warnings.warn(reason, stacklevel=3)
+    for warning in (*_drafts(group, known or new), *broken):
+        warnings.warn(warning, stacklevel=3)
     if group != known:
         group = applied.extend(
             new.name, extended, prepare=lambda grown: open_table(grown).ensure(data.schema)
@@ -306,28 +301,28 @@ def push(
         table = open_table(group)
     table.ensure(data.schema)
     written = _written(table, rows, mode)
-    if written.rows.num_rows or mode == "overwrite":
-        keep_statistics(
-            statistics,
-            group,
-            table,
-            written.rows,
-            version=written.version,
-            changed=written.changed,
-            whole=written.whole,
-        )
-    partitions = _partitions(rows)
+    changed, whole, version = written.changed, written.whole, written.version
+    keep_statistics(
+        statistics, group, table, written.rows, version=version, changed=changed, whole=whole
+    )
     count = written.rows.num_rows
-    result = WriteResult(
+    return group, WriteResult(
         group.name,
         count,
         written.updated,
         rows.num_rows - count,
-        partitions,
-        written.version,
+        _partitions(rows),
+        version,
         broken,
     )
-    return group, result
+
+
+def _drafts(group: FeatureGroup, declared: FeatureGroup) -> Iterator[str]:
+    """Give what is to be said of columns that become draft features."""
+    new = [each for each in group.features if each.name not in declared.feature_names]
+    if new:
+        listed = ", ".join(f"'{each.name}' ({each.dtype})" for each in new)
+        yield f"'{group.name}' did not declare {listed}: added as draft features."
 
 
 @dataclass

@@ -30,12 +30,12 @@ from feature_store_assets.registry.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.ingestion.gate import Admitted, Judged
     from feature_store_assets.offline.delta import OfflineTable
     from feature_store_assets.registry.database import Database
+    from feature_store_assets.storage import Location
     from feature_store_assets.training.stored import TrainingSet
 
     # A feature ("" for the rows as such), what is asked of it, and how: None where it cannot be.
@@ -156,7 +156,7 @@ class Review:
     ----------
     database
         The registry's database, which keeps the statistics.
-    folder
+    location
         Where quarantined partitions lie.
     pinned
         Reads a group's features as a snapshot has them.
@@ -167,13 +167,13 @@ class Review:
     def __init__(
         self,
         database: Database,
-        folder: Path,
+        location: Location,
         *,
         pinned: Callable[[FeatureGroup, str], pl.DataFrame],
         training_set: Callable[[str], TrainingSet],
     ) -> None:
         self.statistics = Statistics(database)
-        self.quarantine = Quarantine(folder)
+        self.quarantine = Quarantine(location)
         self.gate = Gate(self.statistics, self.quarantine, self._fixed)
         self._pinned = pinned
         self._training_set = training_set

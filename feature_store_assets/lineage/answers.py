@@ -24,6 +24,7 @@ from feature_store_assets.registry.dependents import (
 from feature_store_assets.registry.models import Models
 from feature_store_assets.registry.pins import Pins, training_pin
 from feature_store_assets.registry.training_sets import TrainingSetTable
+from feature_store_assets.storage import location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,15 +70,15 @@ class Lineage:
         """Return all lineage there is now."""
         state = self._state()
         if self._graph is None or self._graph[0] != state:
-            location = self._location()
-            traced = None if location is None else self._traced(location)
+            code = self._location()
+            traced = None if code is None else self._traced(code)
             self._graph = state, build(self.dependents(), traced)
         return self._graph[1]
 
-    def _traced(self, location: Location) -> Traced:
+    def _traced(self, code: Location) -> Traced:
         from feature_store_assets.dagster_io.asset_graph import trace
 
-        return trace(*location, self._config.dagster_home)
+        return trace(*code, self._config.dagster_home)
 
     def _location(self) -> Location | None:
         """Return the module or file of the definitions, and the project root."""
@@ -244,8 +245,8 @@ class Lineage:
         """Answer `root_cause`."""
         graph = self.graph()
         start = graph.find(feature_id, ["feature"])
-        home, location = self._config.dagster_home, self._location()
-        if location is None:
+        home, code = self._config.dagster_home, self._location()
+        if code is None:
             raise DagsterUnavailable("code location", "Name it in FEATURE_STORE_DEFINITIONS.")
         if home is None:
             raise DagsterUnavailable("instance", "Set DAGSTER_HOME to its folder.")
@@ -255,9 +256,9 @@ class Lineage:
         }
         from feature_store_assets.dagster_io import event_log
 
-        read, causes = event_log.root_cause(home, location, start.id, partition, tables)
+        read, causes = event_log.root_cause(home, code, start.id, partition, tables)
         asked = {(each["asset"], each["partition"]): each["depth"] for each in read}
-        quarantine = Quarantine(self._config.root / "quarantine")
+        quarantine = Quarantine(location(self._config.root).at("quarantine"))
         for table in sorted({asset for asset, _ in asked}):
             for entry in quarantine.entries(table):
                 if (table, entry.partition) in asked:

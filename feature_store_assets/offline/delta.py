@@ -17,11 +17,11 @@ from feature_store_assets.offline.schema import CREATED, TableSchema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import polars as pl
 
     from feature_store_assets.offline.log import Removed
+    from feature_store_assets.storage import Location
 
 
 class OfflineTable:
@@ -29,7 +29,7 @@ class OfflineTable:
 
     Parameters
     ----------
-    path
+    location
         The table's folder.
     schema
         Its columns as declared. Undeclared key types are taken from the stored table.
@@ -41,16 +41,16 @@ class OfflineTable:
 
     def __init__(
         self,
-        path: Path,
+        location: Location,
         schema: TableSchema,
         *,
         compression: str = "zstd",
         removed: Removed = lambda _: (),
     ) -> None:
-        self.path = path
+        self.location = location
         self._declared = schema
         self._log = DeltaLog(
-            path, schema.owner, schema.timestamp, compression=compression, removed=removed
+            location, schema.owner, schema.timestamp, compression=compression, removed=removed
         )
 
     # Shape
@@ -122,7 +122,7 @@ class OfflineTable:
 
     @property
     def _number(self) -> int:
-        digits = self.path.name.removeprefix("v")
+        digits = self.location.uri.rpartition("/")[2].removeprefix("v")
         return int(digits) if digits.isdigit() else 1
 
     # Versions
@@ -159,12 +159,7 @@ class OfflineTable:
 
     def last_write(self) -> datetime | None:
         """Return when rows were last written; None if they never were."""
-        return last_write(self.path, self.version())
-
-    def newest_event(self) -> datetime | None:
-        """Return the newest event time, to the millisecond; None without rows."""
-        lasts = [file.last for file in self.files() if file.last is not None]
-        return max(lasts, default=None)
+        return last_write(self.location, self.version())
 
     def size(self) -> int:
         """Return the bytes that the newest version's files take."""
@@ -173,7 +168,7 @@ class OfflineTable:
     def changes(self, since: int) -> tuple[int, dict[str, int]]:
         """Return the newest version, and the last after `since` that changed each partition."""
         newest = self.version()
-        return newest, changed(self.path, since, newest)
+        return newest, changed(self.location, since, newest)
 
     def portions(self, partitions: Sequence[str]) -> Iterator[list[str]]:
         """Cut partitions into portions that fit into memory, in their order."""
@@ -415,7 +410,7 @@ class OfflineTable:
 
     def left_by(self, metadata: Mapping[str, str]) -> set[str]:
         """Return the partitions that hold just what commits with such metadata wrote."""
-        wrote = set(map(str, added_with(self.path, metadata)))
+        wrote = added_with(self.location, metadata)
         files = self.files() if wrote else []
         others = {file.partition for file in files if file.path not in wrote}
         return {file.partition for file in files} - others

@@ -1,4 +1,4 @@
-"""Digests of files, and of columns by their values, whatever files or chunks hold them."""
+"""Digests of columns by their values, whatever files or chunks hold them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from feature_store_assets.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class ColumnDigest:

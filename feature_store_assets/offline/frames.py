@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -14,6 +12,7 @@ import pyarrow as pa
 
 from feature_store_assets.errors import DataError
 from feature_store_assets.offline.temporal import shown
+from feature_store_assets.storage import Location, location
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,19 +208,29 @@ class ParquetTable(FeatureTable):
         A file, or a folder of `.parquet` files, taken in the order of their names.
     columns
         Only these; all by default.
+    within
+        Where the path is that of a file in a location.
     """
 
-    __slots__ = ("_rows", "_schema", "files", "path")
+    __slots__ = ("_rows", "_schema", "_within", "files", "path")
 
-    def __init__(self, path: Path, columns: Sequence[str] | None = None) -> None:
-        import pyarrow.parquet as pq
-
+    def __init__(
+        self,
+        path: Path,
+        columns: Sequence[str] | None = None,
+        *,
+        within: Location | None = None,
+    ) -> None:
+        if within is not None and within.local is not None:
+            path, within = within.local / path, None
         self.path = path
-        self.files = [path] if path.is_file() else sorted(path.glob("**/*.parquet"))
+        self._within = within
+        found = within is not None or path.is_file()
+        self.files = [path] if found else sorted(path.glob("**/*.parquet"))
         if not self.files:
             raise DataError(f"'{path}' is neither a Parquet file nor a folder of them.")
         try:
-            footers = [pq.read_metadata(file) for file in self.files]
+            footers = [self._opened(file).metadata for file in self.files]
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"'{path}' cannot be read as Parquet: {error}") from None
         self._rows = [footer.num_rows for footer in footers]
@@ -251,7 +260,8 @@ class ParquetTable(FeatureTable):
         """Return a Polars scan of the files."""
         import polars as pl
 
-        scan = pl.scan_parquet(self.files, hive_partitioning=False, glob=False)
+        files = self.files if self._within is None else [f"{self._within.uri}/{self.path}"]
+        scan = pl.scan_parquet(files, hive_partitioning=False, glob=False)
         return scan.select(self.columns)
 
     def select(self, columns: Sequence[str]) -> pa.Table:
@@ -280,10 +290,11 @@ class ParquetTable(FeatureTable):
         skipped = ends[chosen[0]] - sizes[chosen[0]]
         return table.slice(start - skipped, stop - start)
 
-    @staticmethod
-    def _opened(path: Path) -> pq.ParquetFile:
+    def _opened(self, path: Path) -> pq.ParquetFile:
         import pyarrow.parquet as pq
 
+        if self._within is not None:
+            return pq.ParquetFile(self._within.open(str(path)))
         return pq.ParquetFile(path, memory_map=True)
 
 
@@ -293,25 +304,10 @@ def write_parquet(path: Path, pieces: Iterator[pa.Table], *, compression: Any) -
 
     if path.is_dir():
         raise DataError(f"'{path}' is a folder: name the file to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
+    with location(path.parent).create(path.name) as file:
         first = next(pieces)
-        with pq.ParquetWriter(unfinished, first.schema, compression=compression) as writer:
+        with pq.ParquetWriter(file, first.schema, compression=compression) as writer:
             writer.write_table(first)
             for piece in pieces:
                 writer.write_table(piece)
-        fsync(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return ParquetTable(path)
-
-
-def fsync(path: Path) -> None:
-    """Push a file, or a folder's list of files, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,13 +5,10 @@ Commits are atomic, retried on conflict, and on the disk before they are reporte
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -19,8 +16,13 @@ import pyarrow as pa
 
 from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
-from feature_store_assets.offline.frames import fsync
-from feature_store_assets.offline.history import COMMITTED_AT, added_by, entry_of, history
+from feature_store_assets.offline.history import (
+    COMMITTED_AT,
+    LOG,
+    entry_path,
+    history,
+    read_entry,
+)
 from feature_store_assets.offline.reading import DataFile, times_in
 from feature_store_assets.offline.schema import CREATED, PARTITION
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
     import polars as pl
     from deltalake import DeltaTable
+
+    from feature_store_assets.storage import Location
 
     Removed = Callable[[int], Collection[str]]
 
@@ -68,11 +72,11 @@ class Freed:
 
 
 class DeltaLog:
-    """The table in a folder, kept open and followed incrementally.
+    """The table in a location, kept open and followed incrementally.
 
     Parameters
     ----------
-    path
+    location
         The table's folder.
     owner
         The group's or asset's name, for messages.
@@ -86,14 +90,14 @@ class DeltaLog:
 
     def __init__(
         self,
-        path: Path,
+        location: Location,
         owner: str,
         timestamp: str | None,
         *,
         compression: str = "zstd",
         removed: Removed = lambda _: (),
     ) -> None:
-        self.path = path
+        self.location = location
         self._owner = owner
         self._timestamp = timestamp
         self._compression = compression
@@ -101,6 +105,7 @@ class DeltaLog:
         self._lock = threading.RLock()
         self._table: DeltaTable | None = None
         self._held = False
+        self._newest: tuple[int, list[DataFile]] = -1, []
 
     # State
 
@@ -122,7 +127,7 @@ class DeltaLog:
                 if version is not None:
                     return self._at(version)
                 if self._table is None:
-                    self._table = DeltaTable(str(self.path))
+                    self._table = DeltaTable(self.location.uri)
                 elif not self._held:
                     self._table.update_incremental()
             except TableNotFoundError:
@@ -134,7 +139,7 @@ class DeltaLog:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         try:
-            return DeltaTable(str(self.path), version=version)
+            return DeltaTable(self.location.uri, version=version)
         except TableNotFoundError:
             raise
         except DeltaError:
@@ -145,14 +150,14 @@ class DeltaLog:
 
     @property
     def exists(self) -> bool:
-        return (self.path / "_delta_log").is_dir() and self.open() is not None
+        return self.open() is not None
 
     @property
     def schema(self) -> pa.Schema:
         """The stored columns; the table must exist."""
         table = self.open()
         if table is None:
-            raise StorageUnusable(str(self.path), "nothing has been written to it yet")
+            raise StorageUnusable(self.location.shown, "nothing has been written to it yet")
         return _arrow_schema(table)
 
     def version(self) -> int:
@@ -185,7 +190,8 @@ class DeltaLog:
         ]
         if version is None:
             return files
-        missing = {file.partition for file in files if not os.path.exists(file.path)}  # noqa: PTH110  # thousands of files
+        gone = self.location.missing(file.path for file in files)
+        missing = {file.partition for file in files if file.path in gone} if gone else set()
         if missing and not missing <= set(self._removed(version)):
             raise VersionExpired(self._owner, version)
         return [file for file in files if file.partition not in missing]
@@ -204,7 +210,13 @@ class DeltaLog:
 
     def _at_version(self, version: int | None) -> list[DataFile]:
         table = self.open(version)
-        return [] if table is None else self._listed(table)
+        if table is None or table is not self._table:
+            return [] if table is None else self._listed(table)
+        # Asked for again and again, within one push too; a table opened anew may be another one.
+        newest, files = self._newest
+        if newest != table.version():
+            newest, files = self._newest = table.version(), self._listed(table)
+        return files
 
     def _listed(self, table: DeltaTable) -> list[DataFile]:
         import polars as pl
@@ -220,8 +232,9 @@ class DeltaLog:
             _bound(actions, f"min.{self._timestamp}"),
             _bound(actions, f"max.{self._timestamp}", _STATISTIC_STEP),
         )
+        folder = self.location.uri
         return [
-            self._dated(DataFile(str(self.path / unquote(path)), key, rows, size, first, last))
+            self._dated(DataFile(unquote(path), key, rows, size, first, last, folder))
             for path, key, rows, size, first, last in chosen.sort(partition, "path").iter_rows()
         ]
 
@@ -229,7 +242,7 @@ class DeltaLog:
         """Fill in times that the log does not tell: it cannot write years of five digits."""
         if self._timestamp is None or not file.rows or (file.first and file.last):
             return file
-        first, last = times_in(Path(file.path), self._timestamp)
+        first, last = times_in(self.location, file.path, self._timestamp)
         return replace(file, first=file.first or first, last=file.last or last)
 
     # Change
@@ -237,14 +250,12 @@ class DeltaLog:
     def create(self, schema: pa.Schema) -> None:
         """Create the table if it is not there; safe beside other creators."""
         from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
 
-        if any(sign in str(self.path) for sign in "%#?"):
+        place = self.location.uri
+        if any(sign in place for sign in "%#?"):
             # delta-rs reads paths as addresses: it would look in another folder.
-            raise StorageUnusable(str(self.path), "its name holds a '%', '#' or '?'", _MOVE)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageUnusable(str(self.path), error.strerror or str(error), _MOVE) from None
+            raise StorageUnusable(place, "its name holds a '%', '#' or '?'", _MOVE)
         statistics = [name for name in (self._timestamp, CREATED) if name in schema.names]
         configuration: dict[str, str | None] = {
             # Pins name versions: their log entries are kept for ever.
@@ -257,14 +268,20 @@ class DeltaLog:
         }
         for attempt in self._attempts():
             with attempt:
-                if self.open() is None:
+                if self.open() is not None:
+                    return
+                try:
                     DeltaTable.create(
-                        str(self.path),
+                        place,
                         schema=schema,
                         partition_by=[PARTITION],
                         mode="ignore",
                         configuration=configuration,
                     )
+                except (TableNotFoundError, OSError) as error:
+                    reason = str(error).partition("\n")[0]
+                    raise StorageUnusable(place, reason, _MOVE) from None
+                self._sync(0)
 
     def add_columns(self, wanted: pa.Schema) -> None:
         """Add the columns that the table lacks; old rows read null."""
@@ -277,7 +294,7 @@ class DeltaLog:
                 added = [field for field in wanted if field.name not in stored]
                 if added:
                     table.alter.add_columns(list(Schema.from_arrow(pa.schema(added)).fields))
-                    self._fsync(table.version())
+                    self._sync(table.version())
 
     def commit(
         self,
@@ -339,7 +356,7 @@ class DeltaLog:
                     ),
                 )
         version = self._version_of(name)
-        self._fsync(version)
+        self._sync(version)
         return Commit(version, rows.num_rows, now)
 
     def remove(self, partitions: Sequence[str]) -> int:
@@ -360,7 +377,7 @@ class DeltaLog:
                         _among(sorted(set(partitions))),
                         commit_properties=CommitProperties(custom_metadata=noted),
                     )
-                    self._fsync(table.version())
+                    self._sync(table.version())
         return self._opened().version()
 
     def free(self, removed: Mapping[str, int], *, keep_versions: Sequence[int]) -> Freed:
@@ -373,14 +390,15 @@ class DeltaLog:
         keep_versions
             Versions that snapshots pin: their files stay.
         """
-        going = [
+        going = {
             file.path
-            for file in history(self.path).superseded
+            for file in history(self.location).superseded
             if file.version <= removed.get(file.partition, -1)
-        ]
+        }
         kept = self._files_of(keep_versions)
-        freed = _unlink([path for path in going if path not in kept])
-        return replace(freed, left=sum(path.exists() for path in going))
+        stored = self.location.list()
+        freed = self._delete({path: stored[path] for path in stored.keys() & going - kept})
+        return replace(freed, left=len(going - self.location.missing(going)))
 
     def sweep(self, *, oldest: int, keep_versions: Sequence[int], dry_run: bool) -> Freed:
         """Remove files that neither a version from `oldest` on nor a kept one needs.
@@ -390,23 +408,30 @@ class DeltaLog:
         """
         if not self.exists:
             return Freed(0, 0)
-        past = history(self.path)
+        past = history(self.location)
         stale = {file.path for file in past.superseded if file.version <= oldest}
         stale -= self._files_of(keep_versions)
-        before = (datetime.now(UTC) - _LONGEST_RUN).timestamp()
-        going = [
-            path
-            for path in self._data_files()
-            if path in stale or (path not in past.named and _is_older(path, before))
-        ]
-        return _unlink(going, dry_run=dry_run)
+        before = datetime.now(UTC) - _LONGEST_RUN
+        going = {
+            path: size
+            for path, size in self.location.list().items()
+            if path.endswith(".parquet") and not path.startswith(f"{LOG}/")
+            if path in stale or (path not in past.named and self._is_older(path, before))
+        }
+        return self._delete(going, dry_run=dry_run)
 
-    def _data_files(self) -> list[Path]:
-        found = self.path.rglob("*.parquet")
-        return sorted(path for path in found if "_delta_log" not in path.parts)
+    def _is_older(self, path: str, than: datetime) -> bool:
+        written = self.location.modified(path)
+        return written is not None and written < than
 
-    def _files_of(self, versions: Collection[int]) -> set[Path]:
-        return {Path(file.path) for version in versions for file in self._at_version(version)}
+    def _delete(self, files: Mapping[str, int], *, dry_run: bool = False) -> Freed:
+        """Delete files, given with their bytes; another process may be at the same."""
+        if not dry_run:
+            self.location.delete(files)
+        return Freed(len(files), sum(files.values()))
+
+    def _files_of(self, versions: Collection[int]) -> set[str]:
+        return {file.path for version in versions for file in self._at_version(version)}
 
     # Under the commits
 
@@ -436,12 +461,11 @@ class DeltaLog:
         except RetryError:
             raise WriteConflict(self._owner, _ATTEMPTS) from None
 
-    def _fsync(self, version: int) -> None:
+    def _sync(self, version: int) -> None:
         """Push a commit, its files and their folders to the disk: delta-rs never does."""
-        files = [*added_by(self.path, version), entry_of(self.path, version)]
-        folders = {folder for file in files for folder in (file.parent, self.path)}
-        for path in [*files, *sorted(folders)]:
-            fsync(path)
+        if self.location.local is not None:
+            added = read_entry(self.location, version).added
+            self.location.sync([*(file.path for file in added), entry_path(version)])
 
     def _version_of(self, commit: str) -> int:
         table = self._opened()
@@ -449,7 +473,7 @@ class DeltaLog:
             for entry in table.history(count):
                 if entry.get(_COMMIT) == commit:
                     return int(entry["version"])
-        raise StorageUnusable(str(self.path), f"the log lost commit {commit}")
+        raise StorageUnusable(self.location.shown, f"the log lost commit {commit}")
 
 
 def _arrow_schema(table: DeltaTable) -> pa.Schema:
@@ -481,22 +505,3 @@ def _bound(actions: pl.DataFrame, name: str, step: int = 0) -> pl.Expr:
 def _among(partitions: Sequence[str]) -> str:
     quoted = ", ".join("'" + key.replace("'", "''") + "'" for key in partitions)
     return f"{PARTITION} IN ({quoted})"
-
-
-def _unlink(paths: Sequence[Path], *, dry_run: bool = False) -> Freed:
-    """Remove the files that are there; another process may be at the same."""
-    files = size = 0
-    for path in paths:
-        with suppress(FileNotFoundError):
-            size += path.stat().st_size
-            if not dry_run:
-                path.unlink()
-            files += 1
-    return Freed(files, size)
-
-
-def _is_older(path: Path, than: float) -> bool:
-    try:
-        return path.stat().st_mtime < than
-    except FileNotFoundError:
-        return False

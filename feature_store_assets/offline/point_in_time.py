@@ -160,17 +160,20 @@ class Join:
                 joined = _beside(joined, part)
         return joined
 
-    def pieces(self, spill: Path) -> Iterator[pa.Table]:
+    def pieces(self, spill: Path | None) -> Iterator[pa.Table]:
         """Hand out the answer piece by piece, in order; at least one.
 
         Parameters
         ----------
         spill
-            A folder for what does not fit into memory meanwhile; left as it was found.
+            A folder for what does not fit into memory meanwhile, made if it is not there; by
+            default that of the system for temporary files.
         """
         count = len(self._spine)
         rows = max(self._bounded(_PIECE_ROWS, self._row_bytes), -(-count // _MOST_PIECES))
         moments = spine_times(self._spine, self._timestamp)
+        if spill is not None:
+            spill.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             advance = stack.enter_context(self._progress())
             pool = stack.enter_context(ThreadPoolExecutor(self._parallel))

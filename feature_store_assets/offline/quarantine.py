@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from feature_store_assets.storage import Location
+
 REASONS = "reasons"
+_FILE = re.compile(r"[^/]+/v\d+/[^/]+/[^/]+\.parquet")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Rejected:
     ----------
     reasons
         Why it was kept out; what is wrong with single rows stands in the file.
+    location, file
+        Where its file lies.
     """
 
     feature_group: str
@@ -37,13 +42,20 @@ class Rejected:
     rejected_at: datetime
     rows: int
     reasons: tuple[str, ...]
-    path: Path
+    location: Location
+    file: str
+
+    @property
+    def path(self) -> str:
+        """The local path or URL of its file."""
+        return f"{self.location.uri}/{self.file}"
 
     def read(self) -> pl.DataFrame:
         """Read the rows as they are, with their `partition` and `reasons`."""
         import polars as pl
 
-        return pl.read_parquet(self.path)
+        with self.location.open(self.file) as file:
+            return pl.read_parquet(file)
 
 
 class Quarantine:
@@ -51,12 +63,12 @@ class Quarantine:
 
     Parameters
     ----------
-    folder
+    location
         `<data root>/quarantine`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, location: Location) -> None:
+        self._location = location
 
     def keep(
         self,
@@ -68,8 +80,8 @@ class Quarantine:
         run_id: str,
         rejected_at: datetime,
         reasons: Sequence[str],
-    ) -> Path:
-        """Keep a rejected partition and return its file; a file appears whole or not at all.
+    ) -> str:
+        """Keep a rejected partition and return the local path or URL of its file.
 
         Parameters
         ----------
@@ -78,34 +90,29 @@ class Quarantine:
         reasons
             Why the partition as a whole was rejected.
         """
-        folder = self._of(feature_group, version) / quote(partition, safe="")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{run_id}.parquet"
-        temporary = path.with_suffix(".part")
-        rows.write_parquet(
-            temporary,
-            metadata={
-                "feature_group": feature_group,
-                "version": str(version),
-                "partition": partition,
-                "run_id": run_id,
-                "rejected_at": rejected_at.isoformat(),
-                "reasons": json.dumps(list(reasons)),
-            },
-        )
-        temporary.replace(path)
-        return path
-
-    def _of(self, feature_group: str, version: int) -> Path:
-        return self._folder / feature_group / f"v{version}"
+        path = f"{_folder(feature_group, version, partition)}/{run_id}.parquet"
+        with self._location.create(path) as file:
+            rows.write_parquet(
+                file,
+                metadata={
+                    "feature_group": feature_group,
+                    "version": str(version),
+                    "partition": partition,
+                    "run_id": run_id,
+                    "rejected_at": rejected_at.isoformat(),
+                    "reasons": json.dumps(list(reasons)),
+                },
+            )
+        self._location.sync()
+        return f"{self._location.uri}/{path}"
 
     def entries(self, feature_group: str | None = None) -> list[Rejected]:
         """Return what lies in quarantine: by group and partition, the newest first."""
         found = []
-        for path in self._folder.glob(f"{feature_group or '*'}/v*/*/*.parquet"):
+        for path in filter(_FILE.fullmatch, self._location.list(feature_group or "")):
             # Another process may have brought better rows meanwhile.
             with suppress(FileNotFoundError):
-                found.append(_entry(path))
+                found.append(self._entry(path))
         found.sort(key=lambda entry: entry.rejected_at, reverse=True)
         return sorted(found, key=lambda entry: (entry.feature_group, entry.partition))
 
@@ -126,31 +133,35 @@ class Quarantine:
 
     def remove(self, feature_group: str, partitions: Sequence[str], *, version: int) -> None:
         """Forget what was rejected of partitions, now that better rows are stored."""
-        for partition in partitions:
-            folder = self._of(feature_group, version) / quote(partition, safe="")
-            for path in folder.glob("*.parquet"):
-                path.unlink(missing_ok=True)
+        better = {_folder(feature_group, version, partition) for partition in partitions}
+        kept = self._location.list(f"{feature_group}/v{version}")
+        self._location.delete(path for path in kept if path.rpartition("/")[0] in better)
 
     def forget(self, before: datetime, *, dry_run: bool) -> int:
         """Remove what was rejected before an instant; return how many partitions that were."""
         old = [entry for entry in self.entries() if entry.rejected_at < before]
-        for entry in () if dry_run else old:
-            entry.path.unlink(missing_ok=True)
+        if not dry_run:
+            self._location.delete(entry.file for entry in old)
         return len(old)
 
+    def _entry(self, path: str) -> Rejected:
+        import pyarrow.parquet as pq
 
-def _entry(path: Path) -> Rejected:
-    import pyarrow.parquet as pq
+        with self._location.open(path) as file:
+            stored = pq.read_metadata(file)
+        told = {key.decode(): value.decode() for key, value in (stored.metadata or {}).items()}
+        return Rejected(
+            told["feature_group"],
+            int(path.split("/")[1].removeprefix("v")),
+            told["partition"],
+            told["run_id"],
+            datetime.fromisoformat(told["rejected_at"]),
+            stored.num_rows,
+            tuple(json.loads(told["reasons"])),
+            self._location,
+            path,
+        )
 
-    stored = pq.read_metadata(path)
-    told = {key.decode(): value.decode() for key, value in (stored.metadata or {}).items()}
-    return Rejected(
-        told["feature_group"],
-        int(path.parent.parent.name.removeprefix("v")),
-        told["partition"],
-        told["run_id"],
-        datetime.fromisoformat(told["rejected_at"]),
-        stored.num_rows,
-        tuple(json.loads(told["reasons"])),
-        path,
-    )
+
+def _folder(feature_group: str, version: int, partition: str) -> str:
+    return f"{feature_group}/v{version}/{quote(partition, safe='')}"

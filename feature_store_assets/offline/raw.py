@@ -21,7 +21,8 @@ from feature_store_assets.offline.schema import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from feature_store_assets.storage import Location
 
 
 class RawTable:
@@ -29,7 +30,7 @@ class RawTable:
 
     Parameters
     ----------
-    path
+    location
         Its folder.
     owner
         The asset's name, for messages.
@@ -39,9 +40,11 @@ class RawTable:
         Parquet codec of new files.
     """
 
-    def __init__(self, path: Path, owner: str, timestamp: str | None, *, compression: str) -> None:
+    def __init__(
+        self, location: Location, owner: str, timestamp: str | None, *, compression: str
+    ) -> None:
         self._owner = owner
-        self._log = DeltaLog(path, owner, timestamp, compression=compression)
+        self._log = DeltaLog(location, owner, timestamp, compression=compression)
 
     @property
     def exists(self) -> bool:

@@ -18,10 +18,11 @@ from feature_store_assets.declaration.types import polars_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     import numpy.typing as npt
     import polars as pl
+
+    from feature_store_assets.storage import Location
 
     Int64s = npt.NDArray[np.int64]
 
@@ -38,7 +39,10 @@ _AHEAD = 2
 
 @dataclass(frozen=True)
 class DataFile:
-    """A live file of a table version: absolute path, its partition, its rows and their times."""
+    """A live file of a table version: its path within the table, its rows and their times.
+
+    `table` is the local path or URL of the table.
+    """
 
     path: str
     partition: str
@@ -46,6 +50,12 @@ class DataFile:
     bytes: int
     first: datetime | None
     last: datetime | None
+    table: str
+
+    @property
+    def uri(self) -> str:
+        """The local path or URL that reads it."""
+        return f"{self.table}/{self.path}"
 
     def overlaps(self, start: datetime | None, end: datetime | None) -> bool:
         """Tell whether the file can hold rows with start <= event time <= end."""
@@ -54,7 +64,7 @@ class DataFile:
         return not (before or after)
 
 
-def times_in(path: Path, column: str) -> tuple[datetime | None, datetime | None]:
+def times_in(table: Location, path: str, column: str) -> tuple[datetime | None, datetime | None]:
     """Return the first and last instant of a column, by a file's own statistics.
 
     One that Python does not have becomes the nearest that it has; None where nothing is told.
@@ -62,7 +72,8 @@ def times_in(path: Path, column: str) -> tuple[datetime | None, datetime | None]
     import pyarrow.parquet as pq
 
     try:
-        footer = pq.read_metadata(path)
+        with table.open(path) as file:
+            footer = pq.read_metadata(file)
     except FileNotFoundError:
         return None, None
     lows: list[Any] = []
@@ -93,7 +104,7 @@ def scan(
         empty = pl.LazyFrame(schema=schema)
         return empty.with_row_index(ROW).cast({ROW: pl.Int64}) if numbered else empty
     frame = pl.scan_parquet(
-        [file.path for file in files],
+        [file.uri for file in files],
         schema=schema,
         missing_columns="insert",
         extra_columns="ignore",

@@ -209,12 +209,9 @@ def report(
         made_at=datetime.now(UTC),
         run_id=run_id,
     )
-    path = store.config.root / "reports" / group.name / f"v{group.version}" / f"{run_id}.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(page)
-    temporary.replace(path)
-    return {"quality_report": dg.MetadataValue.path(str(path))}
+    path = f"reports/{group.name}/v{group.version}/{run_id}.html"
+    store.location.write(path, page.encode())
+    return {"quality_report": dg.MetadataValue.path(f"{store.location.uri}/{path}")}
 
 
 def warnings_of(group: FeatureGroup, judged: Judged, run_id: str) -> list[Alert]:

@@ -81,7 +81,7 @@ class TableIOManager(dg.IOManager):
 
     @staticmethod
     def _raw(store: FeatureStore, key: dg.AssetKey, column: str | None) -> RawTable:
-        path = store.config.root.joinpath("raw", *key.path)
+        path = store.location.at("/".join(("raw", *key.path)))
         compression = store.config.compression
         return RawTable(path, key.to_user_string(), column, compression=compression)
 

@@ -91,12 +91,9 @@ class Alerts:
 
     def pending(self) -> list[Waiting]:
         """Return the oldest alerts that are not sent, up to 10,000."""
-        if not self._database.exists:
-            return []
         query = sa.select(alerts).where(alerts.c.sent_at.is_(None)).order_by(alerts.c.id)
-        with self._database.read() as connection:
-            rows = connection.execute(query.limit(_AT_ONCE)).mappings()
-            return [Waiting(row["id"], _alert(row), frozenset(_told(row))) for row in rows]
+        rows = self._database.rows(query.limit(_AT_ONCE))
+        return [Waiting(row["id"], _alert(row), frozenset(_told(row))) for row in rows]
 
     def told_since(self, since: datetime) -> set[Heard]:
         """Return what was told where since an instant."""

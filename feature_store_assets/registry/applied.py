@@ -140,11 +140,8 @@ class Applied:
 
     def history(self, name: str) -> list[Edit]:
         """Return every change of a group or view that was applied, the first one first."""
-        if not self._database.exists:
-            return []
         query = sa.select(history).where(history.c.name == name).order_by(history.c.id)
-        with self._database.read() as connection:
-            rows = list(connection.execute(query).mappings())
+        rows = self._database.rows(query)
         return [Edit(**{field: row[field] for field in Edit.__dataclass_fields__}) for row in rows]
 
     def groups(self) -> list[FeatureGroup]:
@@ -289,16 +286,9 @@ class Applied:
         if current.hash != group.hash and (changes := other_than_added(group, current)):
             raise DeclarationChanged(group.name, changes)
 
-    def _rows(self, kind: str) -> list[Any]:
-        if not self._database.exists:
-            return []
-        query = (
-            sa.select(applied)
-            .where(applied.c.kind == kind)
-            .order_by(applied.c.name, applied.c.version)
-        )
-        with self._database.read() as connection:
-            return list(connection.execute(query).mappings())
+    def _rows(self, kind: str) -> list[sa.RowMapping]:
+        query = sa.select(applied).where(applied.c.kind == kind)
+        return self._database.rows(query.order_by(applied.c.name, applied.c.version))
 
 
 def admitted(

@@ -92,20 +92,14 @@ class Audit:
 
     def entries(self, *, after: int = 0, limit: int | None = None) -> list[Entry]:
         """Return entries in their order, those after a sequence number."""
-        if not self._database.exists:
-            return []
         query = sa.select(audit).where(audit.c.sequence > after).order_by(audit.c.sequence)
-        with self._database.read() as connection:
-            rows = connection.execute(query if limit is None else query.limit(limit)).mappings()
-            return [Entry(**{**row, "detail": json.loads(row["detail"])}) for row in rows]
+        rows = self._database.rows(query.limit(limit))
+        return [Entry(**{**row, "detail": json.loads(row["detail"])}) for row in rows]
 
     def newest(self, limit: int) -> list[Entry]:
         """Return the last entries, in their order."""
-        if not self._database.exists:
-            return []
-        with self._database.read() as connection:
-            last = connection.execute(sa.select(sa.func.max(audit.c.sequence))).scalar() or 0
-        return self.entries(after=last - limit)
+        last = self._database.rows(sa.select(sa.func.max(audit.c.sequence).label("last")))
+        return self.entries(after=(last[0]["last"] or 0) - limit) if last else []
 
     def checkpoint(self, path: Path) -> Entry:
         """Write where the log ends now to a file, to be kept where its writers cannot reach it."""

@@ -331,6 +331,13 @@ class Database:
             self._check(connection)
             yield connection
 
+    def rows(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
+        """Return what a query finds; nothing while there is no registry yet."""
+        if not self.exists:
+            return []
+        with self.read() as connection:
+            return list(connection.execute(query).mappings())
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that no other writer interleaves with; migrate first if needed."""

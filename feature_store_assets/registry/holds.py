@@ -68,11 +68,8 @@ class Holds:
 
     def all(self) -> list[Hold]:
         """Return every hold, by kind and name."""
-        if not self._database.exists:
-            return []
-        with self._database.read() as connection:
-            query = sa.select(holds).order_by(holds.c.kind, holds.c.name)
-            return [Hold(**row) for row in connection.execute(query).mappings()]
+        query = sa.select(holds).order_by(holds.c.kind, holds.c.name)
+        return [Hold(**row) for row in self._database.rows(query)]
 
     def of(self, kind: Held, name: str) -> Hold | None:
         """Return the hold on a group or snapshot, if there is one."""

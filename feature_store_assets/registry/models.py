@@ -88,11 +88,8 @@ class Models:
 
     def all(self) -> list[Model]:
         """Return every model, by name."""
-        if not self._database.exists:
-            return []
-        with self._database.read() as connection:
-            query = sa.select(models).order_by(models.c.name)
-            return [_model(row) for row in connection.execute(query).mappings()]
+        query = sa.select(models).order_by(models.c.name)
+        return [_model(row) for row in self._database.rows(query)]
 
     def get(self, name: str) -> Model:
         """Return one model."""

@@ -118,11 +118,8 @@ class Pins:
 
     def all(self) -> list[Pin]:
         """Return every pin, oldest first."""
-        if not self._database.exists:
-            return []
         query = sa.select(pins).order_by(pins.c.created_at, pins.c.owner, pins.c.feature_group)
-        with self._database.read() as connection:
-            return [Pin(**row) for row in connection.execute(query).mappings()]
+        return [Pin(**row) for row in self._database.rows(query)]
 
     def of(self, name: str) -> list[Pin]:
         """Return the pins of one owner, named as `as_of` takes it."""

@@ -96,15 +96,11 @@ class Removals:
 
     def of(self, feature_group: str, version: int) -> list[Removal]:
         """Return what was removed of a group, by partition."""
-        if not self._database.exists:
-            return []
-        query = (
-            sa.select(removals)
-            .where(removals.c.feature_group == feature_group, removals.c.group_version == version)
-            .order_by(removals.c.partition)
+        query = sa.select(removals).where(
+            removals.c.feature_group == feature_group, removals.c.group_version == version
         )
-        with self._database.read() as connection:
-            return [Removal(**row) for row in connection.execute(query).mappings()]
+        rows = self._database.rows(query.order_by(removals.c.partition))
+        return [Removal(**row) for row in rows]
 
 
 def floor_of(connection: sa.Connection, feature_group: str, version: int) -> int:

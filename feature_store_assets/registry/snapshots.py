@@ -85,12 +85,9 @@ class SnapshotTable:
 
     def all(self) -> list[Snapshot]:
         """Return every snapshot, the oldest first."""
-        if not self._database.exists:
-            return []
         shown = [snapshots.c[name] for name in Snapshot.__dataclass_fields__]
         query = sa.select(*shown).order_by(snapshots.c.created_at, snapshots.c.name)
-        with self._database.read() as connection:
-            rows = list(connection.execute(query).mappings())
+        rows = self._database.rows(query)
         return [Snapshot(**{**row, "tags": json.loads(row["tags"])}) for row in rows]
 
     def get(self, name: str) -> Snapshot:

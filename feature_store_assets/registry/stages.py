@@ -76,10 +76,7 @@ class Stages:
 
     def all(self) -> dict[Place, Standing]:
         """Return what was moved, by kind, name and version."""
-        if not self._database.exists:
-            return {}
-        with self._database.read() as connection:
-            rows = list(connection.execute(sa.select(stages)).mappings())
+        rows = self._database.rows(sa.select(stages))
         return {(row["kind"], row["name"], row["version"]): Standing(**row) for row in rows}
 
     def of(self, unmoved: Standing) -> Standing:

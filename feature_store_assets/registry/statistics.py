@@ -118,16 +118,11 @@ class Statistics:
 
     def partitions(self, feature_group: str, version: int) -> list[str]:
         """Return the partitions of which profiles are kept, also those without a row."""
-        if not self._database.exists:
-            return []
         query = sa.select(statistics.c.partition).where(*_this(statistics, feature_group, version))
-        with self._database.read() as connection:
-            return list(connection.execute(query.distinct()).scalars())
+        return [row["partition"] for row in self._database.rows(query.distinct())]
 
     def before(self, feature_group: str, version: int, partition: str, count: int) -> Profiles:
         """Return the profiles of the last partitions before one, the newest last."""
-        if not self._database.exists:
-            return {}
         query = (
             sa.select(statistics.c.partition)
             .where(*_this(statistics, feature_group, version), statistics.c.partition < partition)
@@ -135,8 +130,7 @@ class Statistics:
             .order_by(statistics.c.partition.desc())
             .limit(count)
         )
-        with self._database.read() as connection:
-            keys = list(connection.execute(query).scalars())
+        keys = [row["partition"] for row in self._database.rows(query)]
         return self.of(feature_group, version, keys) if keys else {}
 
     def drop(
@@ -164,10 +158,8 @@ class Statistics:
         """Remove profiles computed before an instant, but for live partitions; return how many."""
         old = (*_this(statistics, feature_group, version), statistics.c.computed_at < before)
         query = sa.select(statistics.c.partition).where(*old).distinct()
-        if not self._database.exists:
-            return 0
-        with self._database.read() as connection:
-            gone = [key for key in connection.execute(query).scalars() if key not in live]
+        found = self._database.rows(query)
+        gone = [row["partition"] for row in found if row["partition"] not in live]
         chosen = statistics.c.partition.in_(gone)
         return self._database.remove(statistics, sa.and_(*old, chosen), dry_run=dry_run)
 
@@ -175,17 +167,12 @@ class Statistics:
 
     def reference(self, feature_group: str, version: int, against: str) -> dict[str, Profile]:
         """Return the profiles kept of a snapshot or training set, by feature."""
-        if not self._database.exists:
-            return {}
         query = sa.select(drift_references.c.feature, drift_references.c.profile).where(
             *_this(drift_references, feature_group, version),
             drift_references.c.against == against,
         )
-        with self._database.read() as connection:
-            return {
-                feature: Profile.from_json(json.loads(text))
-                for feature, text in connection.execute(query)
-            }
+        rows = self._database.rows(query)
+        return {row["feature"]: Profile.from_json(json.loads(row["profile"])) for row in rows}
 
     def put_reference(
         self, feature_group: str, version: int, against: str, profiles: Mapping[str, Profile]

@@ -68,19 +68,13 @@ class Tokens:
 
     def names(self) -> list[Token]:
         """Return every token, by name."""
-        if not self._database.exists:
-            return []
         query = sa.select(api_tokens.c.name, api_tokens.c.created_at).order_by(api_tokens.c.name)
-        with self._database.read() as connection:
-            return [Token(**row) for row in connection.execute(query).mappings()]
+        return [Token(**row) for row in self._database.rows(query)]
 
     def digests(self) -> dict[str, str]:
         """Return the digest of each token, by its name."""
-        if not self._database.exists:
-            return {}
         query = sa.select(api_tokens.c.name, api_tokens.c.digest)
-        with self._database.read() as connection:
-            return {row.name: row.digest for row in connection.execute(query)}
+        return {row["name"]: row["digest"] for row in self._database.rows(query)}
 
     def revoke(self, name: str) -> None:
         """Take a token back.

@@ -50,11 +50,8 @@ class TrainingSetTable:
 
     def all(self) -> list[Recorded]:
         """Return every training set, by name."""
-        if not self._database.exists:
-            return []
-        with self._database.read() as connection:
-            query = sa.select(training_sets).order_by(training_sets.c.name)
-            return [Recorded(**row) for row in connection.execute(query).mappings()]
+        query = sa.select(training_sets).order_by(training_sets.c.name)
+        return [Recorded(**row) for row in self._database.rows(query)]
 
     def get(self, name: str) -> Recorded:
         """Return one training set."""

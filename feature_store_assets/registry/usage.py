@@ -166,15 +166,12 @@ class Usage:
 
     def of(self, feature_group: str | None = None) -> list[Used]:
         """Return what was read, the newest day first, then by how often."""
-        if not self._database.exists:
-            return []
         query = sa.select(usage).order_by(
             usage.c.day.desc(), usage.c.reads.desc(), usage.c.feature_group, usage.c.feature
         )
         if feature_group is not None:
             query = query.where(usage.c.feature_group == feature_group)
-        with self._database.read() as connection:
-            return [Used(**row) for row in connection.execute(query).mappings()]
+        return [Used(**row) for row in self._database.rows(query)]
 
 
 def _add(

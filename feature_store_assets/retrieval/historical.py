@@ -151,8 +151,8 @@ class Historical:
             raise AnswerTooLarge(len(spine), join.memory, limit)
         return self._finished(join.table())
 
-    def pieces(self, spine: Spine, spill: Path) -> Iterator[pa.Table]:
-        """Join to a spine within the memory limit, piece by piece; spill to a folder."""
+    def pieces(self, spine: Spine, spill: Path | None) -> Iterator[pa.Table]:
+        """Join to a spine within the memory limit, piece by piece; `spill` as `Join` has it."""
         return map(self._finished, self._join(spine).pieces(spill))
 
     def _join(self, spine: Spine) -> Join:

@@ -7,18 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.errors import VersionExpired
-from feature_store_assets.offline.digest import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.offline.reading import DataFile
+    from feature_store_assets.storage import Location
 
     # Returns the statistics of each feature over partitions of a group, as JSON.
     Describe = Callable[[FeatureGroup, Sequence[str]], Mapping[str, Any]]
@@ -85,11 +83,11 @@ def held(
     """
     number = table.version()
     files = table.files(version=number)
-    new = [file for file in files if known.get(_place(file, table), (0, ""))[0] != file.bytes]
+    new = [file for file in files if known.get(file.path, (0, ""))[0] != file.bytes]
     with ThreadPoolExecutor(_THREADS) as threads:
-        digests = threads.map(lambda file: file_digest(Path(file.path)), new)
+        digests = threads.map(lambda file: table.location.digest(file.path), new)
         for file, digest in zip(new, digests, strict=True):
-            known[_place(file, table)] = (file.bytes, digest)
+            known[file.path] = (file.bytes, digest)
     return {
         "group": group.name,
         "version": group.version,
@@ -101,11 +99,11 @@ def held(
         "statistics": dict(describe(group, sorted({file.partition for file in files}))),
         "files": [
             {
-                "path": _place(file, table),
+                "path": file.path,
                 "partition": file.partition,
                 "rows": file.rows,
                 "bytes": file.bytes,
-                "sha256": known[_place(file, table)][1],
+                "sha256": known[file.path][1],
             }
             for file in files
         ],
@@ -127,18 +125,14 @@ def problems(group: Mapping[str, Any], table: OfflineTable) -> list[str]:
             return [str(error)]
         return []
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda each: _problem(table.path, each), named)
+        found = threads.map(lambda each: _problem(table.location, each), named)
         return [problem for problem in found if problem]
 
 
-def _problem(root: Path, named: Mapping[str, Any]) -> str:
-    path = root / named["path"]
-    if not path.exists():
+def _problem(location: Location, named: Mapping[str, Any]) -> str:
+    size = location.size(named["path"])
+    if size is None:
         return f"{named['path']} is gone"
-    if path.stat().st_size != named["bytes"] or file_digest(path) != named["sha256"]:
+    if size != named["bytes"] or location.digest(named["path"]) != named["sha256"]:
         return f"{named['path']} has changed"
     return ""
-
-
-def _place(file: DataFile, table: OfflineTable) -> str:
-    return str(Path(file.path).relative_to(table.path))

@@ -15,7 +15,9 @@ from feature_store_assets.storage.objects import SCHEMES, Bucket
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
+    from datetime import datetime
     from pathlib import Path
+    from typing import BinaryIO
 
     from feature_store_assets.storage.sink import Sink, Written
 
@@ -26,6 +28,11 @@ class Location(Protocol):
     @property
     def shown(self) -> str:
         """The folder or URL as messages may show it: without anything secret."""
+        ...
+
+    @property
+    def uri(self) -> str:
+        """The local path or URL by which other libraries open the folder."""
         ...
 
     @property
@@ -47,12 +54,24 @@ class Location(Protocol):
         """
         ...
 
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for a library that reads parts of it; FileNotFoundError if there is none."""
+        ...
+
     def stream(self, path: str) -> Iterator[bytes]:
         """Read a file portion by portion; FileNotFoundError if there is none."""
         ...
 
     def size(self, path: str) -> int | None:
         """The bytes of a file; None if there is no such file."""
+        ...
+
+    def modified(self, path: str) -> datetime | None:
+        """The instant at which a file was written; None if there is no such file."""
+        ...
+
+    def missing(self, paths: Iterable[str]) -> set[str]:
+        """Return which of some files are not there."""
         ...
 
     def digest(self, path: str) -> str:
@@ -87,8 +106,18 @@ class Location(Protocol):
         """Delete files; those that are not there are passed over."""
         ...
 
-    def sync(self) -> None:
-        """Return once all that was written and deleted here survives a power failure."""
+    def clear(self, folder: str) -> None:
+        """Delete a folder with all that killed writers left unfinished in it."""
+        ...
+
+    def sync(self, paths: Iterable[str] = ()) -> None:
+        """Return once all that was written and deleted here survives a power failure.
+
+        Parameters
+        ----------
+        paths
+            Files that other libraries wrote here: they survive it too.
+        """
         ...
 
 

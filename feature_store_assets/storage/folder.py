@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import stat
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -44,6 +46,10 @@ class Folder:
         return self._shown
 
     @property
+    def uri(self) -> str:
+        return str(self._root)
+
+    @property
     def local(self) -> Path:
         return self._root
 
@@ -51,30 +57,39 @@ class Folder:
         return Folder(self._root / path)
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
-        with self._opened(path) as file:
+        with self._usable(), self.open(path) as file:
             file.seek(start)
             return file.read(-1 if length is None else length)
 
+    def open(self, path: str) -> BinaryIO:
+        with self._usable():
+            try:
+                return (self._root / path).open("rb")
+            except (IsADirectoryError, NotADirectoryError):
+                raise FileNotFoundError(self._root / path) from None
+
     def stream(self, path: str) -> Iterator[bytes]:
-        with self._opened(path) as file:
+        with self._usable(), self.open(path) as file:
             while portion := file.read(_PORTION):
                 yield portion
 
-    @contextmanager
-    def _opened(self, path: str) -> Iterator[BinaryIO]:
-        with self._usable():
-            try:
-                file = (self._root / path).open("rb")
-            except (IsADirectoryError, NotADirectoryError):
-                raise FileNotFoundError(self._root / path) from None
-            with file:
-                yield file
-
     def size(self, path: str) -> int | None:
+        found = self._stat(path)
+        return None if found is None else found.st_size
+
+    def modified(self, path: str) -> datetime | None:
+        found = self._stat(path)
+        return None if found is None else datetime.fromtimestamp(found.st_mtime, UTC)
+
+    def _stat(self, path: str) -> os.stat_result | None:
         with self._usable(), suppress(*_NOT_THERE):
             found = (self._root / path).stat()
-            return found.st_size if stat.S_ISREG(found.st_mode) else None
+            return found if stat.S_ISREG(found.st_mode) else None
         return None
+
+    def missing(self, paths: Iterable[str]) -> set[str]:
+        # Thousands at a time, which pathlib is slow with.
+        return {path for path in paths if not os.path.exists(f"{self._root}/{path}")}  # noqa: PTH110
 
     def digest(self, path: str) -> str:
         return digest(self.stream(path))
@@ -133,20 +148,36 @@ class Folder:
                     with self._lock:
                         self._changed.add(file.parent)
 
-    def sync(self) -> None:
+    def clear(self, folder: str) -> None:
+        going = self._root / folder
+        with self._usable(), suppress(*_NOT_THERE):
+            shutil.rmtree(going)
+        with self._lock:
+            self._changed = {each for each in self._changed if not each.is_relative_to(going)}
+            self._changed.add(going.parent)
+
+    def sync(self, paths: Iterable[str] = ()) -> None:
+        written = [self._root / path for path in paths]
         with self._lock:
             changed, self._changed = self._changed, set()
+        if written:
+            changed |= {self._root, *(file.parent for file in written)}
         with self._usable():
+            for file in written:
+                fsync(file)
             for folder in changed:
                 with suppress(FileNotFoundError):
                     fsync(folder)
 
     def _make(self, folder: Path) -> None:
-        """Make a folder and those above it; `sync` pushes their names to the disk."""
+        """Make a folder and those above it; `sync` pushes their names to the disk.
+
+        Also of those that are there: another library may have made them.
+        """
         with self._lock:
             if folder in self._changed:
                 return
-            new = [folder]
+            new = [each for each in (folder, *folder.parents) if each.is_relative_to(self._root)]
             while not new[-1].exists():
                 new.append(new[-1].parent)
             folder.mkdir(parents=True, exist_ok=True)
@@ -160,6 +191,11 @@ class Folder:
             raise
         except OSError as error:
             raise unusable(self._shown, error) from None
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    return Folder(path.parent).digest(path.name)
 
 
 def fsync(path: Path) -> None:

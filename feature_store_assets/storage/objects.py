@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from feature_store_assets.errors import ConfigError, LocationUnusable
 from feature_store_assets.storage.sink import Sink, Written, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _PORTION = 4 << 20
@@ -45,6 +47,10 @@ class Bucket:
             raise ConfigError(f"'{self.shown}' is no object store: {_reason(error)}.") from None
 
     @property
+    def uri(self) -> str:
+        return self.shown
+
+    @property
     def local(self) -> None:
         return None
 
@@ -55,16 +61,23 @@ class Bucket:
         return below
 
     def read(self, path: str, start: int = 0, length: int | None = None) -> bytes:
-        import obstore
-
         if start == 0 and length is None:
             return b"".join(self.stream(path))
+        size = self._head(path)["size"]
+        end = size if length is None else min(size, start + length)
+        return self._range(path, start, end)
+
+    def _range(self, path: str, start: int, end: int) -> bytes:
+        import obstore
+
+        if start >= end:
+            return b""
         with self._usable(path):
-            size = obstore.head(self._store, self._prefix + path)["size"]
-            end = size if length is None else min(size, start + length)
-            if start >= end:
-                return b""
             return bytes(obstore.get_range(self._store, self._prefix + path, start=start, end=end))
+
+    def open(self, path: str) -> BinaryIO:
+        remote = _Remote(partial(self._range, path), self._head(path)["size"])
+        return cast("BinaryIO", io.BufferedReader(remote))
 
     def stream(self, path: str) -> Iterator[bytes]:
         import obstore
@@ -75,11 +88,24 @@ class Bucket:
                 yield bytes(portion)
 
     def size(self, path: str) -> int | None:
+        with suppress(FileNotFoundError):
+            return int(self._head(path)["size"])
+        return None
+
+    def modified(self, path: str) -> datetime | None:
+        with suppress(FileNotFoundError):
+            found: datetime = self._head(path)["last_modified"]
+            return found
+        return None
+
+    def _head(self, path: str) -> Any:
         import obstore
 
-        with suppress(FileNotFoundError), self._usable(path):
-            return int(obstore.head(self._store, self._prefix + path)["size"])
-        return None
+        with self._usable(path):
+            return obstore.head(self._store, self._prefix + path)
+
+    def missing(self, paths: Iterable[str]) -> set[str]:
+        return {*paths} - self.list().keys()
 
     def digest(self, path: str) -> str:
         return digest(self.stream(path))
@@ -130,7 +156,10 @@ class Bucket:
             with suppress(FileNotFoundError), self._usable(""):
                 obstore.delete(self._store, named[first : first + _DELETED])
 
-    def sync(self) -> None:
+    def clear(self, folder: str) -> None:
+        self.delete(self.list(folder))
+
+    def sync(self, paths: Iterable[str] = ()) -> None:
         """Return at once: what an object store has acknowledged is safe."""
 
     @contextmanager
@@ -143,6 +172,32 @@ class Bucket:
             raise FileNotFoundError(f"{self.shown}/{path}") from None
         except BaseError as error:
             raise LocationUnusable(self.shown, _reason(error)) from None
+
+
+class _Remote(io.RawIOBase):
+    """A file in an object store, read range by range."""
+
+    def __init__(self, read: Callable[[int, int], bytes], size: int) -> None:
+        self._read, self._size, self._at = read, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._read(self._at, min(self._at + len(buffer), self._size))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.usage import Usage
     from feature_store_assets.retrieval.serving import Serving
     from feature_store_assets.snapshots import Snapshots
+    from feature_store_assets.storage import Location
 
 
 class Facade:
@@ -94,6 +95,11 @@ class Facade:
     def config(self) -> FeatureStoreConfig:
         """The settings."""
         return self.parts.config
+
+    @property
+    def location(self) -> Location:
+        """Where tables and all other files lie."""
+        return self.parts.location
 
     @property
     def actor(self) -> Actor:

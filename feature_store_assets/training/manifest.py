@@ -8,7 +8,6 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.canonical import canonical
@@ -16,7 +15,6 @@ from feature_store_assets.declaration.group import Selection
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.offline.digest import TableDigest
-from feature_store_assets.offline.frames import fsync
 from feature_store_assets.snapshots.manifest import packages
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from feature_store_assets.offline.point_in_time import Spine
     from feature_store_assets.retrieval.historical import Historical
+    from feature_store_assets.storage import Location
     from feature_store_assets.training.splitting import Split
 
 MANIFEST = "manifest.json"
@@ -108,10 +107,9 @@ def _digest(spine: Spine) -> str:
     return hashlib.sha256(canonical(digest.columns()).encode()).hexdigest()
 
 
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> str:
-    """Write the manifest, push all files to the disk, and return its digest."""
+def write_manifest(location: Location, name: str, manifest: dict[str, Any]) -> str:
+    """Write the manifest of a set whose other files are written; return its digest."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False).encode()
-    (folder / MANIFEST).write_bytes(text)
-    for path in (*folder.iterdir(), folder):
-        fsync(path)
-    return hashlib.sha256(text).hexdigest()
+    written = location.write(f"{name}/{MANIFEST}", text)
+    location.sync()
+    return written.sha256

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from feature_store_assets.declaration.feature import checked_label
-from feature_store_assets.errors import DataError, NameTaken
-from feature_store_assets.offline.digest import TableDigest, file_digest
-from feature_store_assets.offline.frames import fsync
+from feature_store_assets.errors import DataError, LeaseLost, NameTaken
+from feature_store_assets.offline.digest import TableDigest
+from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
 from feature_store_assets.training.manifest import (
     manifest_of,
@@ -32,9 +29,12 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
     from feature_store_assets.offline.point_in_time import Spine
+    from feature_store_assets.registry.leases import Lease, Leases
     from feature_store_assets.registry.pins import Pins
     from feature_store_assets.registry.training_sets import TrainingSetTable
     from feature_store_assets.retrieval.historical import Historical
+    from feature_store_assets.storage import Location
+    from feature_store_assets.storage.sink import Sink
     from feature_store_assets.training.manifest import Recipe
     from feature_store_assets.training.stored import Rejoin
 
@@ -45,22 +45,25 @@ class TrainingSets:
 
     Parameters
     ----------
-    root
-        The folder that holds them.
+    location
+        Where they lie, each in a folder of its name.
     table, pins
         Where they and the versions that they need are recorded.
+    leases
+        Let one process at a time create a set of a name.
     compression
         Parquet codec.
     """
 
-    root: Path
+    location: Location
     table: TrainingSetTable
     pins: Pins
+    leases: Leases
     compression: Any
 
     def get(self, name: str, rejoin: Rejoin) -> TrainingSet:
         """Return a training set by its name."""
-        return TrainingSet(self.root / name, self.table.get(name), rejoin)
+        return TrainingSet(self.location, self.table.get(name), rejoin)
 
     def create(
         self, name: str, historical: Historical, spine: Spine, recipe: Recipe, rejoin: Rejoin
@@ -79,24 +82,22 @@ class TrainingSets:
             raise DataError(f"The spine has no column '{recipe.label}' to be the label.")
         TableDigest(spine.schema)  # refuses types that have none, before anything is read
         assigned = _assigned(spine, recipe, historical.timestamp)
-        with self._alone(name):
+        with self._alone(name) as lease:
             fixed = historical.fixed()
             # First of all the pins: from here on no retention can take the tables away.
             self._pin(name, fixed, recipe)
-            unfinished = self.root / f".{name}.unfinished"
             try:
-                unfinished.mkdir()
-                pieces = fixed.pieces(spine, unfinished)
-                parts = _write_parts(unfinished, pieces, assigned, self.compression)
+                pieces = fixed.pieces(spine, self.location.at(name).local)
+                parts = self._write_parts(name, pieces, assigned)
+                lease.check()
                 manifest = manifest_of(name, fixed, spine, recipe, parts)
-                digest = write_manifest(unfinished, manifest)
+                digest = write_manifest(self.location, name, manifest)
+            except LeaseLost:
+                raise  # the files are another process's by now
             except BaseException:
-                shutil.rmtree(unfinished, ignore_errors=True)
-                self.pins.remove(name, "training_set")
+                self._forget(name)
                 raise
-            # What stops here leaves a folder with its pins, by which `_alone` knows it.
-            unfinished.replace(self.root / name)
-            fsync(self.root)
+            # What stops here leaves files with their pins, by which `_alone` knows them.
             self.table.add(
                 Recorded(
                     name,
@@ -111,20 +112,22 @@ class TrainingSets:
         return self.get(name, rejoin)
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
+    def _alone(self, name: str) -> Iterator[Lease]:
         """Hold a name that is free, and clear away what a killed process left of it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / f".{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.leases.hold(training_pin(name), wait=True) as lease:
             known = {recorded.name for recorded in self.table.all()}
             pinned = {pin.owner for pin in self.pins.all() if pin.owner_kind == "training_set"}
-            # A folder without pins is a set of which this registry has lost track.
-            if name in known or ((self.root / name).exists() and name not in pinned):
+            # Files without pins are a set of which this registry has lost track.
+            lost = name not in pinned and self.location.list(name)
+            if name in known or lost:
                 raise NameTaken(name, "training set")
-            shutil.rmtree(self.root / name, ignore_errors=True)
-            shutil.rmtree(self.root / f".{name}.unfinished", ignore_errors=True)
-            self.pins.remove(name, "training_set")
-            yield
+            self._forget(name)
+            yield lease
+
+    def _forget(self, name: str) -> None:
+        """Remove what an unfinished set left: first its files, by whose pins it is known."""
+        self.location.clear(name)
+        self.pins.remove(name, "training_set")
 
     def _pin(self, name: str, fixed: Historical, recipe: Recipe) -> None:
         versions = [
@@ -137,6 +140,50 @@ class TrainingSets:
             description=recipe.description,
             created_by=recipe.created_by,
         )
+
+    def _write_parts(
+        self,
+        name: str,
+        pieces: Iterator[pa.Table],
+        assigned: tuple[list[str], npt.NDArray[np.intp]],
+    ) -> list[dict[str, Any]]:
+        """Write each part's rows to its file; return what the manifest says of them."""
+        import pyarrow.parquet as pq
+
+        names, parts = assigned
+        files: list[Sink] = []
+        writers: list[pq.ParquetWriter] = []
+        digests: list[TableDigest] = []
+        base = 0
+        with ExitStack() as stack:
+            for piece in pieces:
+                if not writers:
+                    for part in names:
+                        file = self.location.create(f"{name}/{part}.parquet")
+                        files.append(stack.enter_context(file))
+                        opened = pq.ParquetWriter(
+                            files[-1], piece.schema, compression=self.compression
+                        )
+                        writers.append(stack.enter_context(opened))
+                        digests.append(TableDigest(piece.schema))
+                mine = parts[base : base + piece.num_rows]
+                base += piece.num_rows
+                for number, (writer, digest) in enumerate(zip(writers, digests, strict=True)):
+                    rows = piece if len(names) == 1 else piece.filter(pa.array(mine == number))
+                    writer.write_table(rows)
+                    digest.update(rows)
+        counts = np.bincount(parts, minlength=len(names)).tolist()
+        return [
+            {
+                "name": part,
+                "file": f"{part}.parquet",
+                "rows": count,
+                "bytes": file.written.size,
+                "sha256": file.written.sha256,
+                "columns": digest.columns(),
+            }
+            for part, count, file, digest in zip(names, counts, files, digests, strict=True)
+        ]
 
 
 def _assigned(
@@ -159,44 +206,3 @@ def _assigned(
         seed=recipe.seed,
     )
     return list(recipe.split), parts
-
-
-def _write_parts(
-    folder: Path,
-    pieces: Iterator[pa.Table],
-    assigned: tuple[list[str], npt.NDArray[np.intp]],
-    compression: Any,
-) -> list[dict[str, Any]]:
-    """Write each part's rows to its file; return what the manifest says of them."""
-    import pyarrow.parquet as pq
-
-    names, parts = assigned
-    writers: list[pq.ParquetWriter] = []
-    digests: list[TableDigest] = []
-    base = 0
-    with ExitStack() as stack:
-        for piece in pieces:
-            if not writers:
-                for name in names:
-                    path = folder / f"{name}.parquet"
-                    opened = pq.ParquetWriter(path, piece.schema, compression=compression)
-                    writers.append(stack.enter_context(opened))
-                    digests.append(TableDigest(piece.schema))
-            mine = parts[base : base + piece.num_rows]
-            base += piece.num_rows
-            for number, (writer, digest) in enumerate(zip(writers, digests, strict=True)):
-                rows = piece if len(names) == 1 else piece.filter(pa.array(mine == number))
-                writer.write_table(rows)
-                digest.update(rows)
-    counts = np.bincount(parts, minlength=len(names)).tolist()
-    return [
-        {
-            "name": name,
-            "file": f"{name}.parquet",
-            "rows": count,
-            "bytes": (folder / f"{name}.parquet").stat().st_size,
-            "sha256": file_digest(folder / f"{name}.parquet"),
-            "columns": digest.columns(),
-        }
-        for name, count, digest in zip(names, counts, digests, strict=True)
-    ]

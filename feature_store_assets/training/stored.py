@@ -19,7 +19,7 @@ from feature_store_assets.errors import (
     NotReproduced,
     TrainingSetChanged,
 )
-from feature_store_assets.offline.digest import TableDigest, file_digest
+from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.frames import FeatureTable, ParquetTable
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch.utils.data import TensorDataset
 
     from feature_store_assets.retrieval.historical import Historical
+    from feature_store_assets.storage import Location
 
     # Returns a view's features by the versions and rules that a manifest keeps.
     Rejoin = Callable[[FeatureView, Mapping[str, Any]], Historical]
@@ -48,17 +49,17 @@ class TrainingSet:
 
     Parameters
     ----------
-    path
-        Its folder.
+    location
+        Where the training sets lie, each in a folder of its name.
     recorded
         What the registry knows of it.
     rejoin
         Prepares its features for `reproduce`.
     """
 
-    def __init__(self, path: Path, recorded: Recorded, rejoin: Rejoin) -> None:
-        self.path = path
+    def __init__(self, location: Location, recorded: Recorded, rejoin: Rejoin) -> None:
         self.name = recorded.name
+        self.location = location.at(self.name)
         self._recorded = recorded
         self._rejoin = rejoin
 
@@ -79,8 +80,8 @@ class TrainingSet:
             It is gone, or was edited.
         """
         try:
-            text = (self.path / MANIFEST).read_bytes()
-        except OSError:
+            text = self.location.read(MANIFEST)
+        except FileNotFoundError:
             raise TrainingSetChanged(self.name, [f"{MANIFEST} is missing"]) from None
         if hashlib.sha256(text).hexdigest() != self._recorded.digest:
             raise TrainingSetChanged(self.name, [f"{MANIFEST} has other content"])
@@ -123,10 +124,10 @@ class TrainingSet:
                 f"Training set '{self.name}' has no part '{split}'. There are: "
                 f"{', '.join(self.splits)}."
             )
-        path = self.path / f"{split}.parquet"
-        if not path.is_file():
-            raise TrainingSetChanged(self.name, [f"{path.name} is missing"])
-        return ParquetTable(path)
+        file = f"{split}.parquet"
+        if self.location.size(file) is None:
+            raise TrainingSetChanged(self.name, [f"{file} is missing"])
+        return ParquetTable(Path(file), within=self.location)
 
     def to_arrow(self, split: str | None = None) -> pa.Table:
         """Return one part, or all of them one after the other."""
@@ -209,10 +210,9 @@ class TrainingSet:
         self.__dict__.pop("manifest", None)  # read it anew
         changed = []
         for part in self.manifest["parts"]:
-            path = self.path / part["file"]
-            if not path.is_file():
+            if self.location.size(part["file"]) is None:
                 changed.append(f"{part['file']} is missing")
-            elif file_digest(path) != part["sha256"]:
+            elif self.location.digest(part["file"]) != part["sha256"]:
                 changed.append(f"{part['file']} has other content")
         if changed:
             raise TrainingSetChanged(self.name, changed)
@@ -237,9 +237,10 @@ class TrainingSet:
         historical = self._rejoin(view, manifest)
         different: dict[str, None] = {}
         for part in manifest["parts"]:
-            spine = ParquetTable(self.path / part["file"], columns=manifest["spine"]["columns"])
+            columns = manifest["spine"]["columns"]
+            spine = ParquetTable(Path(part["file"]), columns, within=self.location)
             digest: TableDigest | None = None
-            for piece in historical.pieces(spine, self.path.parent):
+            for piece in historical.pieces(spine, self.location.local):
                 digest = digest or TableDigest(piece.schema)
                 digest.update(piece)
             found = digest.columns() if digest else {}

@@ -9,14 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-import msgspec
-
-from feature_store_assets.errors import StorageUnusable
-from feature_store_assets.offline.digest import file_digest
-from feature_store_assets.offline.history import entry_of
-from feature_store_assets.storage.foreign import UNSOUND, check_name, check_path, read_json
+from feature_store_assets.offline.history import (
+    entry_path,
+    parse_entry,
+    read_entry,
+    versions as versions_of,
+)
+from feature_store_assets.storage import location
+from feature_store_assets.storage.folder import file_digest
+from feature_store_assets.storage.foreign import UNSOUND, check_name, read_json
 from feature_store_assets.training.manifest import MANIFEST
 from feature_store_assets.transfer.backups import CONTENT
 
@@ -48,11 +50,11 @@ def versions(root: Path, before: Mapping[str, int]) -> dict[str, int]:
     for pattern in ("offline/*/v*/_delta_log", "raw/**/_delta_log"):
         for log in sorted(root.glob(pattern)):
             folder = log.parent.relative_to(root).as_posix()
+            table = location(log.parent)
             newest = before.get(folder, -1)
             if newest < 0:
-                names = (path.stem for path in log.glob("*.json"))
-                newest = max((int(name) for name in names if name.isdecimal()), default=-1)
-            while entry_of(log.parent, newest + 1).exists():
+                newest = max(versions_of(table), default=-1)
+            while table.size(entry_path(newest + 1)) is not None:
                 newest += 1
             if newest >= 0:
                 found[folder] = newest
@@ -67,43 +69,20 @@ def place_of(folder: str) -> tuple[str, int]:
 
 def table_files(root: Path, folder: str, version: int, pinned: Collection[int]) -> Iterator[Wanted]:
     """List the log of a table up to a version, and the files that it names."""
+    table = location(root).at(folder)
     live, needed, named = set[str](), set[str](), dict[str, int]()
     for number in range(version + 1):
-        path = entry_of(Path(folder), number).as_posix()
-        try:
-            text = (root / path).read_bytes()
-        except FileNotFoundError:
-            raise StorageUnusable(folder, f"its log lacks entry {number}") from None
+        entry = read_entry(table, number)
+        path, text = f"{folder}/{entry_path(number)}", entry.text
         yield Wanted(path, f"files/{path}", len(text), hashlib.sha256(text).hexdigest(), True)
-        try:
-            for data, size in _named(folder, text):
-                if size is None:
-                    live.discard(data)
-                else:
-                    named[data] = size
-                    live.add(data)
-        except UNSOUND as error:
-            why = f"entry {number} of its log cannot be read: {error}"
-            raise StorageUnusable(folder, why) from None
+        live -= {f"{folder}/{file.path}" for file in entry.removed}
+        for file in entry.added:
+            named[f"{folder}/{file.path}"] = file.bytes
+            live.add(f"{folder}/{file.path}")
         if number in pinned or number == version:
             needed |= live
     for data, size in named.items():
         yield Wanted(data, f"files/{data}", size, None, data in needed)
-
-
-def _named(folder: str, entry: bytes) -> Iterator[tuple[str, int | None]]:
-    """Yield the files that an entry of a log adds, with their bytes, and those that it removes."""
-    for line in entry.splitlines():
-        action = msgspec.json.decode(line)
-        if added := action.get("add"):
-            yield _data(folder, added["path"]), added["size"]
-        elif removed := action.get("remove"):
-            yield _data(folder, removed["path"]), None
-
-
-def _data(folder: str, named: str) -> str:
-    """Return where a file lies that a table's log names."""
-    return f"{folder}/{check_path(unquote(named), 'its table')}"
 
 
 def check_inside(path: str, file: Path) -> None:
@@ -114,12 +93,10 @@ def check_inside(path: str, file: Path) -> None:
     """
     folder, _, name = path.rpartition("/")
     if folder.endswith("/_delta_log"):
-        table = folder.removesuffix("/_delta_log")
-        for line in file.read_bytes().splitlines():
-            action = read_json(line)
-            for kind in ("add", "remove", "cdc"):
-                if kind in action:
-                    _data(table, action[kind]["path"])
+        text = file.read_bytes()
+        for line in text.splitlines():
+            read_json(line)
+        parse_entry(text)
     elif path.startswith("training/") and name == MANIFEST:
         _parts(read_json(file.read_bytes()))
 

@@ -17,6 +17,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     monkeypatch.setenv("FEATURE_STORE_STORAGE_PATH", str(project / "other" / "store"))
 
 
+@pytest.mark.slow
 def test_all_there_is_goes_into_another_store(
     stocked: FeatureStore, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

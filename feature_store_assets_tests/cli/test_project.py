@@ -86,6 +86,7 @@ def test_its_partitions_are_the_last_thirty_days(shop: Path) -> None:
     assert any(f"--to {day - timedelta(days=1)}\n" in readme for day in days)
 
 
+@pytest.mark.slow
 def test_its_dagster_has_the_settings_of_this_repository(shop: Path) -> None:
     ours = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
     assert yaml.safe_load((shop / "dagster.yaml").read_text()) == ours

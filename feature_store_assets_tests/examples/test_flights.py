@@ -11,6 +11,7 @@ import pytest
 from feature_store_assets import FeatureGroup, Window
 from feature_store_assets.examples.flights import data, features, training
 from feature_store_assets.examples.flights.timing import ground_minutes
+from feature_store_assets_tests.counts import some
 
 FROM_FLIGHTS = [group for group in features.GROUPS if group.upstream == ("flights",)]
 DAY = timedelta(days=1)
@@ -52,6 +53,7 @@ def test_all_of_it_is_there(flights: pl.DataFrame) -> None:
     assert data.read_planes().height == 3_322
 
 
+@pytest.mark.slow
 def test_departures_show_the_recorded_clocks_in_new_york(flights: pl.DataFrame) -> None:
     with zipfile.ZipFile(data._folder() / "flights.csv.zip") as archive:
         raw = pl.read_csv(archive.read("flights.csv"), null_values="NA", infer_schema_length=None)
@@ -86,6 +88,7 @@ def test_landings_agree_with_the_recorded_delay_and_time_in_the_air(flights: pl.
     assert landed.select(taxi.min(), longest=taxi.max()).row(0) == (5, 235)
 
 
+@pytest.mark.slow
 def test_a_range_is_half_open_and_may_be_empty(flights: pl.DataFrame) -> None:
     day = datetime(2013, 7, 1, tzinfo=UTC)
     one = data.read_flights(day, day + DAY)
@@ -149,18 +152,17 @@ INSTANTS = [
     datetime(2013, 3, 10, 7, 15, tzinfo=UTC),
     datetime(2013, 7, 23, 1, 37, tzinfo=UTC),
 ]
-SOME = [INSTANTS[0], *(pytest.param(each, marks=pytest.mark.slow) for each in INSTANTS[1:])]
 
 
-@pytest.mark.parametrize("t", SOME, ids=str)
-@pytest.mark.parametrize("group", FROM_FLIGHTS, ids=by_name)
+@pytest.mark.parametrize("t", some(INSTANTS), ids=str)
+@pytest.mark.parametrize("group", some(FROM_FLIGHTS, 2), ids=by_name)
 def test_another_future_leaves_every_known_feature_equal(
     group: FeatureGroup, t: datetime, flights: pl.DataFrame
 ) -> None:
     assert not knows_the_future(group, flights, t)
 
 
-@pytest.mark.parametrize("t", SOME, ids=str)
+@pytest.mark.parametrize("t", some(INSTANTS), ids=str)
 @pytest.mark.parametrize("group", [features.plane_day, features.destination_arrivals], ids=by_name)
 def test_a_delay_told_at_departure_is_caught_as_a_leak(
     group: FeatureGroup, t: datetime, flights: pl.DataFrame
@@ -171,6 +173,7 @@ def test_a_delay_told_at_departure_is_caught_as_a_leak(
     assert knows_the_future(leaky, flights, t)
 
 
+@pytest.mark.slow
 def test_a_wait_that_knows_when_it_ends_is_caught_as_a_leak(flights: pl.DataFrame) -> None:
     def leaky(flights: pl.DataFrame, window: Window) -> pl.DataFrame:
         gone = flights.with_columns(departed_at="scheduled_departure")
@@ -191,6 +194,7 @@ def test_an_hour_of_weather_is_known_when_it_is_over() -> None:
 # A day alone equals the day in a longer run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", FROM_FLIGHTS, ids=by_name)
 def test_the_declared_look_back_is_enough(group: FeatureGroup, flights: pl.DataFrame) -> None:
     lag = pl.col("landed_at") - pl.col("scheduled_departure")
@@ -207,7 +211,7 @@ def test_the_declared_look_back_is_enough(group: FeatureGroup, flights: pl.DataF
 # What the numbers mean
 
 
-@pytest.mark.parametrize("group", features.GROUPS, ids=by_name)
+@pytest.mark.parametrize("group", some(features.GROUPS, 4), ids=by_name)
 def test_rows_are_as_declared(group: FeatureGroup, flights: pl.DataFrame) -> None:
     day = datetime(2013, 5, 5, tzinfo=UTC)
     sources = {
@@ -322,6 +326,7 @@ def test_the_spine_holds_the_timetable_and_no_feature(flights: pl.DataFrame) -> 
     assert spine.filter(pl.col("departure_minute").is_between(0, 1439).not_()).is_empty()
 
 
+@pytest.mark.slow
 def test_three_weeks_of_features_beats_the_timetable(flights: pl.DataFrame) -> None:
     start = datetime(2013, 9, 20, tzinfo=UTC)
     wanted = window(start, 20)

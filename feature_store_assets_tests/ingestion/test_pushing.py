@@ -388,6 +388,7 @@ def test_rows_that_bring_their_created_time_keep_it_and_repeat_without_harm(
     assert values(store, "people", "age") == [2]
 
 
+@pytest.mark.slow
 def test_pushers_that_bring_different_new_columns_at_once_both_land(people: FeatureStore) -> None:
     names = ["height", "weight", "shoe"]
     failures: list[BaseException] = []

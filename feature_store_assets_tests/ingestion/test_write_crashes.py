@@ -14,6 +14,7 @@ import pytest
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.parts import Parts
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import some
 from feature_store_assets_tests.stores import new_store, pushed, row
 
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -76,7 +77,7 @@ def go_on(store: FeatureStore, how: str, mode: str) -> None:
 WAYS: Sequence[str] = ("the same again", "another write")
 
 
-@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("how", some(WAYS))
 @pytest.mark.parametrize("mode", MODES)
 def test_a_write_that_ended_with_its_commit_is_published_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any, how: str
@@ -100,6 +101,7 @@ def test_what_only_a_commit_changed_is_published_with_any_partition(tmp_path: Pa
         check(store)
 
 
+@pytest.mark.slow
 def test_compaction_is_nothing_to_publish(tmp_path: Path) -> None:
     filled(tmp_path)
     with new_store(tmp_path) as store:

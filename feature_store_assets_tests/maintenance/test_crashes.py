@@ -8,10 +8,12 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from feature_store_assets import Feature, FeatureStore
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.history import history
-from feature_store_assets_tests.stores import at, new_store, pushed, row
+from feature_store_assets_tests.stores import at, folder_of, new_store, pushed, row
 
 KILLS = min(20, int(os.environ.get("KILLS", "1")))
 KEPT = timedelta(days=60)
@@ -50,9 +52,10 @@ def sweep(store: FeatureStore) -> None:
 
 
 def files(table: OfflineTable) -> set[Path]:
-    return {path for path in table.path.rglob("*.parquet") if "_delta_log" not in path.parts}
+    return {path for path in folder_of(table).rglob("*.parquet") if "_delta_log" not in path.parts}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_upkeep_loses_nothing_and_converges(tmp_path: Path) -> None:
     chosen = random.Random(7)
     with new_store(tmp_path) as store:
@@ -94,13 +97,13 @@ def whole(store: FeatureStore, table: OfflineTable, turn: int) -> None:
     rows = store.read_features("a").to_polars()
     assert rows.height == 4
     assert set(rows["x"]) in ({turn}, {turn + 1})
-    live = {Path(file.path) for file in table.files()}
+    live = {Path(file.uri) for file in table.files()}
     pinned = {
-        table.path / file["path"]
+        folder_of(table) / file["path"]
         for file in store.snapshots.table.manifest("kept")["groups"][0]["files"]
     }
     # What a killed writer left uncommitted is not swept until no run can be that old.
-    named = history(table.path).named
+    named = {folder_of(table) / path for path in history(table.location).named}
     assert files(table) & named == live | pinned
     unfinished = [each for each in store.parts.removals.of("a", 1) if each.freed_at is None]
     assert [each.partition for each in unfinished if each.partition not in table.partitions()] == []

@@ -15,7 +15,7 @@ from feature_store_assets.errors import (
     SnapshotNeeded,
 )
 from feature_store_assets.maintenance.retention import Retained
-from feature_store_assets_tests.stores import at, new_store, once, pushed, row
+from feature_store_assets_tests.stores import at, folder_of, new_store, once, pushed, row
 
 DAY = 24
 # The months of `fill`, one row of each user in each: T0 is the 15th of January.
@@ -64,7 +64,7 @@ def partitions(store: FeatureStore) -> list[str]:
 
 def on_disk(store: FeatureStore) -> dict[str, int]:
     """How many data files lie in the folder of each partition."""
-    folder = store.table(store.applied.group("spending")).path
+    folder = folder_of(store.table(store.applied.group("spending")))
     counts: dict[str, int] = {}
     for path in folder.rglob("*.parquet"):
         if "_delta_log" not in path.parts:
@@ -76,14 +76,14 @@ def on_disk(store: FeatureStore) -> dict[str, int]:
 def test_partitions_go_whose_last_event_is_older_than_the_group_keeps(store: FeatureStore) -> None:
     fill(store)
     table = store.table(store.applied.group("spending"))
-    kept = [(file.path, Path(file.path).stat().st_mtime_ns) for file in table.files()][2:]
+    kept = [(file.path, Path(file.uri).stat().st_mtime_ns) for file in table.files()][2:]
     done = retain(store)
     assert done.partitions == ("2024-01", "2024-02")
     assert (done.rows, done.files, done.files_left) == (4, 2, 0)
     assert done.bytes_freed >= done.bytes > 0
     assert on_disk(store) == {"2024-03": 1, "2024-04": 1}
     # Not one kept file was rewritten.
-    assert [(file.path, Path(file.path).stat().st_mtime_ns) for file in table.files()] == kept
+    assert [(file.path, Path(file.uri).stat().st_mtime_ns) for file in table.files()] == kept
     assert retain(store).partitions == ()
 
 
@@ -120,6 +120,7 @@ def test_without_any_retention_all_stays(store: FeatureStore) -> None:
     assert len(on_disk(store)) == 4
 
 
+@pytest.mark.slow
 def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: FeatureStore) -> None:
     fill(store, group(ttl=None))
     store.write_features([row("zoe", 3, x=7)], "spending")  # in January, and never again
@@ -133,6 +134,7 @@ def test_the_newest_row_that_is_still_served_stays_with_its_partition(store: Fea
     assert (done.partitions, done.needed_online) == (("2024-01",), {})
 
 
+@pytest.mark.slow
 def test_a_row_within_the_ttl_is_needed_and_one_beyond_it_is_not(store: FeatureStore) -> None:
     fill(store, group(ttl=timedelta(days=80)))
     store.write_features([row("old", 0, x=1), row("new", MONTHS["2024-02"], x=2)], "spending")
@@ -232,6 +234,7 @@ def test_a_join_at_times_that_were_removed_says_so(store: FeatureStore) -> None:
         store.get_historical_features("spending", spine[:1])
 
 
+@pytest.mark.slow
 def test_rows_that_are_written_again_are_read_as_ever(store: FeatureStore) -> None:
     fill(store)
     retain(store)

@@ -10,13 +10,14 @@ import pyarrow as pa
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.log import Commit
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
+from feature_store_assets.storage import location
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
 SCHEMA = TableSchema("spending", (("customer", "string"),), "event_timestamp", (("x", "int64"),))
 
 
 def new_table(path: Path, schema: TableSchema = SCHEMA) -> OfflineTable:
-    table = OfflineTable(path / "v1", schema)
+    table = OfflineTable(location(path / "v1"), schema)
     table.ensure()
     return table
 

@@ -13,7 +13,9 @@ import pytest
 
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.history import history
+from feature_store_assets.storage import location
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table, write_day
+from feature_store_assets_tests.stores import folder_of
 
 KILLS = int(os.environ.get("KILLS", "1"))
 
@@ -23,6 +25,7 @@ import sys
 from pathlib import Path
 import deltalake
 from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.storage import location
 from feature_store_assets_tests.offline.tables import SCHEMA, write_day
 
 path, first, halted = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
@@ -41,7 +44,7 @@ def write_deltalake(table, *given, **named):
     write(table, *given, **named)
 
 deltalake.write_deltalake = write_deltalake
-table = OfflineTable(path, SCHEMA)
+table = OfflineTable(location(path), SCHEMA)
 table.ensure()
 for turn in range(first, 10**9):
     write_day(table, turn % 3, count=30_000, x=turn * 100_000)
@@ -59,7 +62,7 @@ def start(path: Path, turn: int, halted: int) -> subprocess.Popen[str]:
 
 
 def data_files(table: OfflineTable) -> set[Path]:
-    return set(table.path.glob("partition=*/*.parquet"))
+    return set(folder_of(table).glob("partition=*/*.parquet"))
 
 
 @pytest.mark.timeout(1200)
@@ -71,7 +74,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
     for number in range(KILLS):
         between = number % 2 == 0
         before = data_files(table)
-        writer = start(table.path, turn, turn + 3 if between else -1)
+        writer = start(folder_of(table), turn, turn + 3 if between else -1)
         assert writer.stdout is not None
         for _ in range(3):
             turn = int(writer.stdout.readline())
@@ -88,8 +91,9 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
             turn = int(line)
             acknowledged[turn % 3] = turn
 
-        survivor = OfflineTable(table.path, SCHEMA)
-        committed = history(survivor.path).named
+        survivor = OfflineTable(table.location, SCHEMA)
+        named = history(survivor.location).named
+        committed = {folder_of(table) / path for path in named}
         assert not between or data_files(table) - before - committed
         for day, last in acknowledged.items():
             rows = survivor.read(["x"], partitions=[f"2024-01-0{day + 1}"])["x"].to_pylist()
@@ -106,7 +110,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
 def replace_days(path: Path, barrier: Barrier, days: list[int], x: int) -> None:
     """Create the table beside others, then write."""
     barrier.wait()
-    table = OfflineTable(path, SCHEMA)
+    table = OfflineTable(location(path), SCHEMA)
     table.ensure()
     for day in days:
         write_day(table, day, count=10, x=x)
@@ -129,18 +133,19 @@ def run_together(path: Path, days: list[list[int]]) -> None:
 @pytest.mark.slow
 def test_eight_processes_write_one_group_at_once(tmp_path: Path) -> None:
     """Different partitions with the race to create the table, then all the same partition."""
-    table = OfflineTable(tmp_path / "v1", SCHEMA)
-    run_together(table.path, [[day, day + 8] for day in range(8)])
+    table = OfflineTable(location(tmp_path / "v1"), SCHEMA)
+    run_together(folder_of(table), [[day, day + 8] for day in range(8)])
     for day in range(16):
         rows = table.read(["x"], partitions=[f"2024-01-{day + 1:02d}"])["x"].to_pylist()
         assert sorted(rows) == list(range(1000 * (day % 8), 1000 * (day % 8) + 10))  # type: ignore[type-var]
-    run_together(table.path, [[0, 0]] * 8)
+    run_together(folder_of(table), [[0, 0]] * 8)
     rows = table.read(["x"], partitions=["2024-01-01"])["x"].to_pylist()
     assert any(set(rows) == set(range(1000 * n, 1000 * n + 10)) for n in range(8))
     written = [entry for entry in table._log.open().history() if entry["operation"] == "WRITE"]  # type: ignore[union-attr]
     assert len(written) == 16 + 16
 
 
+@pytest.mark.slow
 def test_appenders_take_turns(tmp_path: Path) -> None:
     """Each sees the rows of those before it: none writes what another has written."""
     table = new_table(tmp_path)
@@ -148,7 +153,8 @@ def test_appenders_take_turns(tmp_path: Path) -> None:
     context = mp.get_context("spawn")
     barrier = context.Barrier(writers)
     processes = [
-        context.Process(target=append_once, args=(table.path, barrier)) for _ in range(writers)
+        context.Process(target=append_once, args=(folder_of(table), barrier))
+        for _ in range(writers)
     ]
     for process in processes:
         process.start()
@@ -159,7 +165,7 @@ def test_appenders_take_turns(tmp_path: Path) -> None:
 
 
 def append_once(path: Path, barrier: Barrier) -> None:
-    table = OfflineTable(path, SCHEMA)
+    table = OfflineTable(location(path), SCHEMA)
     new = frame([{"customer": f"c{n}", "event_timestamp": DAY, "x": n} for n in range(5)], SCHEMA)
 
     def absent(version: int) -> pa.Table:

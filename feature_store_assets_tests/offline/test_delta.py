@@ -24,6 +24,7 @@ from feature_store_assets.errors import (
 from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.log import Freed
 from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets.storage import Location, location
 from feature_store_assets_tests.offline.tables import (
     DAY,
     SCHEMA,
@@ -32,6 +33,7 @@ from feature_store_assets_tests.offline.tables import (
     new_table,
     write_day,
 )
+from feature_store_assets_tests.stores import folder_of
 
 NEXT_YEAR = DAY.replace(year=2025)
 
@@ -113,7 +115,7 @@ def test_old_versions_stay_readable_by_number_and_by_time(table: OfflineTable) -
 def test_an_added_feature_reads_null_in_old_rows(tmp_path: Path, table: OfflineTable) -> None:
     write_day(table, 0, count=1)
     wider = replace(SCHEMA, features=(*SCHEMA.features, ("tags", "list<string>")))
-    evolved = OfflineTable(table.path, wider)
+    evolved = OfflineTable(table.location, wider)
     evolved.ensure()
     rows = [{**row, "tags": ["new"]} for row in day_rows(1, 1)]
     evolved.replace(frame(rows, wider), ["2024-01-02"])
@@ -124,18 +126,18 @@ def test_an_added_feature_reads_null_in_old_rows(tmp_path: Path, table: OfflineT
 
 
 def test_another_type_of_a_stored_feature_is_refused(table: OfflineTable) -> None:
-    other = OfflineTable(table.path, replace(SCHEMA, features=(("x", "string"),)))
+    other = OfflineTable(table.location, replace(SCHEMA, features=(("x", "string"),)))
     with pytest.raises(BreakingChange, match="Declare version=2"):
         other.ensure()
 
 
 def test_undeclared_key_types_come_from_the_first_rows(tmp_path: Path) -> None:
     schema = TableSchema("g", (("id", None),), "at", (("x", "int64"),))
-    table = OfflineTable(tmp_path / "v1", schema)
+    table = OfflineTable(location(tmp_path / "v1"), schema)
     with pytest.raises(SchemaMismatch, match="'id'"):
         table.ensure()
     table.ensure(pa.schema([("id", pa.int16())]))
-    assert OfflineTable(tmp_path / "v1", schema).schema.keys == (("id", "int64"),)
+    assert OfflineTable(location(tmp_path / "v1"), schema).schema.keys == (("id", "int64"),)
 
 
 def test_a_guard_stops_the_write(table: OfflineTable) -> None:
@@ -190,7 +192,7 @@ def test_removing_partitions_rewrites_nothing(table: OfflineTable) -> None:
 
 def test_a_version_is_read_without_what_retention_removed_from_it(tmp_path: Path) -> None:
     removed: set[str] = set()
-    table = OfflineTable(tmp_path / "v1", SCHEMA, removed=lambda _: removed)
+    table = OfflineTable(location(tmp_path / "v1"), SCHEMA, removed=lambda _: removed)
     table.ensure()
     write_day(table, 0, x=1)
     before = write_day(table, 1, x=10).version
@@ -204,8 +206,8 @@ def test_a_version_is_read_without_what_retention_removed_from_it(tmp_path: Path
 class Interrupted(OfflineTable):
     """A table to which another writer comes first, once."""
 
-    def __init__(self, path: Path, meanwhile: Callable[[], object]) -> None:
-        super().__init__(path, SCHEMA)
+    def __init__(self, place: Location, meanwhile: Callable[[], object]) -> None:
+        super().__init__(place, SCHEMA)
         self.meanwhile: list[Callable[[], object]] = [meanwhile]
 
     def rows(
@@ -224,9 +226,9 @@ class Interrupted(OfflineTable):
 def test_compacting_loses_nothing_of_what_others_write_meanwhile(table: OfflineTable) -> None:
     more = frame(day_rows(0, 2, x=90), SCHEMA, "2024-01-01")
     write_day(table, 0, x=1)
-    Interrupted(table.path, lambda: table.append(lambda _: more)).compact(["2024-01-01"])
+    Interrupted(table.location, lambda: table.append(lambda _: more)).compact(["2024-01-01"])
     assert values(table) == [1, 2, 3, 90, 91]
-    Interrupted(table.path, lambda: write_day(table, 0, x=50)).compact(["2024-01-01"])
+    Interrupted(table.location, lambda: write_day(table, 0, x=50)).compact(["2024-01-01"])
     assert values(table) == [50, 51, 52]
 
 
@@ -235,12 +237,12 @@ def test_compacting_leaves_one_file_with_equal_rows(table: OfflineTable) -> None
         rows = frame(day_rows(0, 2, x=number * 2), SCHEMA, "2024-01-01")
         table.append(lambda _, rows=rows: rows)  # type: ignore[misc]
     before, pinned = table.read().sort_by("x"), table.version()
-    appended = (table.path / "_delta_log" / f"{pinned:020d}.json").read_text()
+    appended = (folder_of(table) / "_delta_log" / f"{pinned:020d}.json").read_text()
     done = table.compact(["2024-01-01"])
     assert (done.rows, len(table.files())) == (8, 1)
     assert table.read().sort_by("x") == before
     assert table.read(version=pinned).sort_by("x") == before
-    logged = (table.path / "_delta_log" / f"{done.version:020d}.json").read_text()
+    logged = (folder_of(table) / "_delta_log" / f"{done.version:020d}.json").read_text()
     assert statistics(logged) == statistics(appended)
 
 
@@ -252,7 +254,7 @@ def statistics(log: str) -> set[str]:
 
 def test_files_of_killed_writers_go_once_no_run_can_be_that_old(table: OfflineTable) -> None:
     write_day(table, 0, x=1)
-    lost = [table.path / "partition=2024-01-01" / f"part-{name}.parquet" for name in "ab"]
+    lost = [folder_of(table) / "partition=2024-01-01" / f"part-{name}.parquet" for name in "ab"]
     for path in lost:
         path.write_bytes(b"cut off")
     week_ago = time.time() - timedelta(days=8).total_seconds()
@@ -271,9 +273,9 @@ def test_dropping_proves_files_gone_but_for_pins(table: OfflineTable) -> None:
     assert freed.bytes > 0
     assert values(table) == [100, 101, 102]
     assert values(table, pinned) == [1, 2, 3]
-    assert len(list(table.path.glob("partition=2024-01-01/*.parquet"))) == 1
+    assert len(list(folder_of(table).glob("partition=2024-01-01/*.parquet"))) == 1
     assert drop(table, "2024-01-01").files == 1
-    assert not list(table.path.glob("partition=2024-01-01/*.parquet"))
+    assert not list(folder_of(table).glob("partition=2024-01-01/*.parquet"))
     with pytest.raises(VersionExpired, match="only snapshots keep tables"):
         table.read(version=pinned)
 
@@ -303,28 +305,28 @@ def test_files_that_were_superseded_long_ago_go_as_well(table: OfflineTable) -> 
     # Checkpoints leave out what was removed before their time: as if a week had passed.
     opened.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 days"})
     opened.create_checkpoint()
-    again = DeltaTable(str(table.path))
+    again = DeltaTable(str(folder_of(table)))
     assert again.vacuum(0, dry_run=True, enforce_retention_duration=False) == []
     assert table.sweep(oldest=table.version(), keep_versions=[], dry_run=False).files == 1
-    assert len(list(table.path.glob("partition=2024-01-01/*.parquet"))) == 1
+    assert len(list(folder_of(table).glob("partition=2024-01-01/*.parquet"))) == 1
     assert values(table) == [2, 3, 4]
 
 
 def test_ids_never_enter_the_log(table: OfflineTable) -> None:
     write_day(table, 0)
-    logged = "".join(path.read_text() for path in (table.path / "_delta_log").glob("*.json"))
+    logged = "".join(path.read_text() for path in (folder_of(table) / "_delta_log").glob("*.json"))
     assert "event_timestamp" in logged
     assert not re.search(r"\bc[012]\b", logged)
 
 
 def test_a_root_that_is_no_folder_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    table = OfflineTable(tmp_path / "file" / "v1", SCHEMA)
+    table = OfflineTable(location(tmp_path / "file" / "v1"), SCHEMA)
     with pytest.raises(StorageUnusable, match="FEATURE_STORE_STORAGE_PATH"):
         table.ensure()
 
 
-def test_commits_and_their_files_are_synced(table: OfflineTable, tmp_path: Path) -> None:
+def test_commits_and_their_files_are_synced(tmp_path: Path) -> None:
     """Count fsync calls of a real write, as the kernel is asked for them."""
     import os
 
@@ -337,17 +339,19 @@ def test_commits_and_their_files_are_synced(table: OfflineTable, tmp_path: Path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", record)
+        table = new_table(tmp_path)
+        assert any(path.endswith(f"{0:020d}.json") for path in synced)
         commit = write_day(table, 0)
     assert any(path.endswith(f"{commit.version:020d}.json") for path in synced)
     assert any(path.endswith(".parquet") for path in synced)
-    assert str(table.path / "_delta_log") in synced
+    assert str(folder_of(table) / "_delta_log") in synced
 
 
 def test_an_append_that_looks_again_still_meets_the_appender_that_was_faster(
     table: OfflineTable,
 ) -> None:
     """Looking at the newest version within `prepare` must not hide what was written since."""
-    other = OfflineTable(table.path, SCHEMA)
+    other = OfflineTable(table.location, SCHEMA)
     asked: list[int] = []
 
     def prepare(version: int) -> pa.Table:

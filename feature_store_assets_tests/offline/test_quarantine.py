@@ -8,6 +8,7 @@ import pytest
 
 from feature_store_assets.errors import NotQuarantined
 from feature_store_assets.offline.quarantine import Quarantine
+from feature_store_assets.storage import location
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 ROWS = pl.DataFrame({"partition": ["mon"] * 2, "x": [1, -1], "reasons": [[], ["x is low"]]})
@@ -15,7 +16,7 @@ ROWS = pl.DataFrame({"partition": ["mon"] * 2, "x": [1, -1], "reasons": [[], ["x
 
 @pytest.fixture
 def quarantine(tmp_path: Path) -> Quarantine:
-    return Quarantine(tmp_path / "quarantine")
+    return Quarantine(location(tmp_path / "quarantine"))
 
 
 def keep(
@@ -26,7 +27,7 @@ def keep(
     version: int = 1,
     run_id: str = "run",
     hours: int = 0,
-) -> Path:
+) -> str:
     return quarantine.keep(
         ROWS,
         feature_group=group,
@@ -52,7 +53,7 @@ def test_a_rejected_partition_comes_back_with_what_was_said_of_it(quarantine: Qu
     assert entry.reasons == ("x is low in 1 row", "é")
     assert entry.path == path
     assert entry.read().equals(ROWS)
-    assert [each.name for each in path.parent.iterdir()] == ["a-run.parquet"]
+    assert [each.name for each in Path(path).parent.iterdir()] == ["a-run.parquet"]
 
 
 def test_the_newest_rejection_of_a_partition_counts(quarantine: Quarantine) -> None:

@@ -19,6 +19,7 @@ from feature_store_assets.offline.point_in_time import spine_times
 from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import TableSchema, conform, typed_keys
 from feature_store_assets.retrieval.historical import read_spine
+from feature_store_assets.storage import location
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 WEST, EAST = (timezone(timedelta(hours=hours)) for hours in (-5, 9))
@@ -224,7 +225,7 @@ def test_a_bound_that_has_no_utc_is_refused_in_words() -> None:
 
 
 def test_a_source_table_refuses_them_before_it_comes_into_being(tmp_path: Path) -> None:
-    table = RawTable(tmp_path / "raw", "sales", None, compression="zstd")
+    table = RawTable(location(tmp_path / "raw"), "sales", None, compression="zstd")
     partition = pa.array(["all", "all"])
     with pytest.raises(OutsideCalendar, match="'sales' have a 'sold' outside"):
         table.replace(

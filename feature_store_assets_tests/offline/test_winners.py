@@ -46,7 +46,7 @@ def written(folder: Path, number: int, rows: Sequence[Stored]) -> DataFile:
     path = folder / f"{number}.parquet"
     schema: dict[str, Any] = {"key": pl.Int64, "event": UTC_TIME, CREATED: UTC_TIME}
     pl.DataFrame(rows, schema=schema, orient="row").write_parquet(path)
-    return DataFile(str(path), str(number), len(rows), 0, None, None)
+    return DataFile(path.name, str(number), len(rows), 0, None, None, str(path.parent))
 
 
 def found(
@@ -138,7 +138,7 @@ def test_times_decades_and_entities_apart_are_told_to_the_microsecond(tmp_path: 
 
 def test_windows_cover_every_row_once_and_in_order() -> None:
     sizes = [3, 0, 10, 1, 1, 25, 2]
-    files = [DataFile(f"{n}", "", size, 0, None, None) for n, size in enumerate(sizes)]
+    files = [DataFile(f"{n}", "", size, 0, None, None, "") for n, size in enumerate(sizes)]
     for most in (1, 4, 10, 100):
         parts = windows(files, most)
         assert [part.first for part in parts] == [

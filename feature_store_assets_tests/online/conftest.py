@@ -6,10 +6,12 @@ import pytest
 import redis
 
 from feature_store_assets.online import OnlineStore, open_store
+from feature_store_assets_tests.counts import some
+from feature_store_assets_tests.online.history import History
 from feature_store_assets_tests.servers import redis_server
 
 # redis-server is a second server beside the wheel's Valkey, for `make test-all`.
-BACKENDS = ("lmdb", "valkey", pytest.param("redis", marks=pytest.mark.slow))
+BACKENDS = some(["lmdb", "valkey", "redis"], 2)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +26,11 @@ def redis_uri() -> Iterator[str]:
         pytest.skip("redis-server is NOT installed: the store is not tested against it")
     with redis_server("redis") as uri:
         yield uri
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
 
 
 @pytest.fixture(params=BACKENDS)

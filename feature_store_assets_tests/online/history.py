@@ -1,5 +1,6 @@
 """A small versioned table in memory, and publishers that go on one operation at a time."""
 
+import os
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,9 @@ from feature_store_assets.online.row import KeySpace, RowCodec, event_micros, in
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SPACE = KeySpace("spending", 1, 0)
+IDS = range(6)
+PARTITIONS = ("p0", "p1", "p2")
+INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "5"))
 MOMENT = pa.timestamp("us", "UTC")
 
 # (key, event, created) -> feature; times count days.
@@ -25,6 +29,9 @@ _Row = TypeVar("_Row")
 
 def day(number: int) -> datetime:
     return START + timedelta(days=number)
+
+
+NOW = day(8)
 
 
 class History:

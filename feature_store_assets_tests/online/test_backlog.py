@@ -9,25 +9,18 @@ from feature_store_assets.online import OnlineStore
 from feature_store_assets.online.backlog import follow
 from feature_store_assets.online.publish import publish
 from feature_store_assets_tests.online.history import (
+    IDS,
+    INTERLEAVINGS,
+    NOW,
+    PARTITIONS,
     SPACE,
     Give,
     History,
     Stepped,
     Watched,
     changed,
-    day,
     online,
 )
-
-NOW = day(8)
-IDS = range(6)
-PARTITIONS = ("p0", "p1", "p2")
-INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "10"))
-
-
-@pytest.fixture
-def history() -> History:
-    return History()
 
 
 def go(history: History, store: OnlineStore, *partitions: str) -> tuple[str, ...]:

@@ -15,19 +15,18 @@ from feature_store_assets.online.publish import Published, publish
 from feature_store_assets.online.row import KeySpace
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.online.history import (
+    IDS,
+    NOW,
+    PARTITIONS,
     Give,
     History,
     Killed,
     Stepped,
     Watched,
     changed,
-    day,
     online,
 )
 
-NOW = day(8)
-IDS = range(6)
-PARTITIONS = ("p0", "p1", "p2")
 GROUP = FeatureGroup(
     "spending",
     entity=Entity("user", {"id": "int64"}),
@@ -35,11 +34,6 @@ GROUP = FeatureGroup(
     timestamp="at",
     online=True,
 )
-
-
-@pytest.fixture
-def history() -> History:
-    return History()
 
 
 def space(store: OnlineStore) -> KeySpace:
@@ -163,6 +157,7 @@ def test_a_reader_never_misses_a_row_that_was_there(store: OnlineStore, history:
     assert missed == []
 
 
+@pytest.mark.slow
 def test_what_is_published_during_a_rebuild_is_online_after_it(
     store: OnlineStore, history: History
 ) -> None:

@@ -129,6 +129,7 @@ def test_who_is_always_overtaken_says_so(store: OnlineStore) -> None:
         refresh(slow, "both", SPACES, [entity(1)])
 
 
+@pytest.mark.slow
 def test_writers_in_many_processes_leave_the_newest_joined(uri: str) -> None:
     import subprocess
     import sys

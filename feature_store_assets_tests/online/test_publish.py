@@ -9,6 +9,10 @@ from feature_store_assets.errors import WriteConflict
 from feature_store_assets.online import OnlineStore
 from feature_store_assets.online.publish import Published, publish
 from feature_store_assets_tests.online.history import (
+    IDS,
+    INTERLEAVINGS,
+    NOW,
+    PARTITIONS,
     SPACE,
     Give,
     History,
@@ -18,16 +22,6 @@ from feature_store_assets_tests.online.history import (
     day,
     online,
 )
-
-NOW = day(8)
-IDS = range(6)
-PARTITIONS = ("p0", "p1", "p2")
-INTERLEAVINGS = int(os.environ.get("FSA_INTERLEAVINGS", "10"))
-
-
-@pytest.fixture
-def history() -> History:
-    return History()
 
 
 def follows(store: OnlineStore, history: History) -> bool:
@@ -171,6 +165,7 @@ def test_a_year_of_partitions_takes_a_handful_of_round_trips(
     assert follows(store, history)
 
 
+@pytest.mark.slow
 def test_a_table_that_never_rests_is_given_up_with_an_error(
     store: OnlineStore, history: History
 ) -> None:

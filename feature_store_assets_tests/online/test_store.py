@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from feature_store_assets.errors import ConfigError
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.row import HEAD, KeySpace, sortable, tombstone
-from feature_store_assets_tests.counts import examples
+from feature_store_assets_tests.counts import examples, some
 
 SPACE = KeySpace("spending", 1, 0)
 KEY = SPACE.key("user_1")
@@ -153,6 +153,7 @@ def test_expire_leaves_tombstones_marks_and_other_groups_alone(store: OnlineStor
     assert store.marks(SPACE.prefix) == {"p": 1.0}
 
 
+@pytest.mark.parametrize("uri", some(["lmdb", "valkey", "redis"]), indirect=True)
 def test_a_row_renewed_while_others_expire_stays(store: OnlineStore, uri: str) -> None:
     keys = [SPACE.key(number) for number in range(3_000)]
     store.put([(key, row(1, 1, 1)) for key in keys])
@@ -197,6 +198,7 @@ def _put_random_rows(uri: str, seed: int) -> dict[bytes, bytes]:
     return best
 
 
+@pytest.mark.parametrize("uri", some(["lmdb", "valkey", "redis"]), indirect=True)
 def test_processes_that_put_the_same_keys_keep_the_greatest(store: OnlineStore, uri: str) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         per_process = pool.starmap(_put_random_rows, [(uri, seed) for seed in range(2)])

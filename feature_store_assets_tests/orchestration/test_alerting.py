@@ -142,6 +142,7 @@ def test_groups_that_ended_are_left_alone(daemon: Daemon, inbox: Inbox) -> None:
 # Failures
 
 
+@pytest.mark.slow
 def test_what_failed_before_the_first_tick_is_not_told(
     shop: Shop, daemon: Daemon, inbox: Inbox
 ) -> None:
@@ -197,6 +198,7 @@ def test_runs_that_failed_are_told_without_what_may_be_personal(
     assert "ann@" not in told.body
 
 
+@pytest.mark.slow
 def test_a_backfill_that_fails_run_by_run_is_one_line(
     shop: Shop, daemon: Daemon, inbox: Inbox
 ) -> None:

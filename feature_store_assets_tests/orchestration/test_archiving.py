@@ -57,6 +57,7 @@ def test_partitions_are_materialized_in_an_instance_that_never_computed_them(
         assert set(other.stored()) == {*days, day(3)}
 
 
+@pytest.mark.slow
 def test_a_pushed_group_is_materialized_as_a_whole(filled: Shop, tmp_path: Path) -> None:
     place = str(tmp_path / "archive")
     with filled.store() as store:
@@ -78,6 +79,7 @@ def test_a_pushed_group_is_materialized_as_a_whole(filled: Shop, tmp_path: Path)
         assert event.asset_materialization.metadata["partitions"].value == ["2024-01"]
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_a_partition_of_its_asset_again(filled: Shop, tmp_path: Path) -> None:
     place = str(tmp_path / "archive")
     run(filled, "snapshot_job", "snapshot", features=["spending"], name="june")
@@ -88,6 +90,7 @@ def test_a_snapshot_is_a_partition_of_its_asset_again(filled: Shop, tmp_path: Pa
         assert other.committed("snapshots/spending") == {"june"}
 
 
+@pytest.mark.slow
 def test_a_conflict_fails_the_run_and_the_launchpad_decides_it(
     filled: Shop, tmp_path: Path
 ) -> None:

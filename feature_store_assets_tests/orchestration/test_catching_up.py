@@ -85,6 +85,7 @@ def test_a_partition_is_asked_for_when_its_window_has_ended(catching_up: Catchin
     assert catching_up.tick(3) == [(BOTH, day(2), day(2))]
 
 
+@pytest.mark.slow
 def test_late_and_corrected_data_is_taken_in(catching_up: CatchingUp) -> None:
     catching_up.shop.deliver(0, 4)
     catching_up.tick(5, run=True)
@@ -100,6 +101,7 @@ def test_what_runs_already_is_not_asked_for_again(catching_up: CatchingUp) -> No
     assert catching_up.tick(5) == []
 
 
+@pytest.mark.slow
 def test_a_rejected_partition_waits_for_other_data(catching_up: CatchingUp) -> None:
     catching_up.shop.deliver(0, 4, bad=[day(2)])
     assert catching_up.tick(5, run=True) == [(BOTH, day(0), day(4))]
@@ -185,6 +187,7 @@ def all_time(orders: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@pytest.mark.slow
 def test_a_group_without_partitions_follows_what_it_reads(shop: Shop) -> None:
     own = Shop(shop.config.root, shop.instance, [all_time])
     catching_up = CatchingUp(own, [all_time])

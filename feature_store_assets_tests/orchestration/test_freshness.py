@@ -26,6 +26,7 @@ def state(instance: dg.DagsterInstance, group: FeatureGroup, now: datetime) -> s
     return found.state
 
 
+@pytest.mark.slow
 def test_a_group_is_stale_until_no_recent_partition_is_missing(shop: Shop) -> None:
     began = datetime(2024, 1, 1, tzinfo=UTC)
     missing = Freshness("stale", "its first partition is missing", began + 26 * HOUR)

@@ -35,6 +35,7 @@ def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
         yield shop
 
 
+@pytest.mark.slow
 def test_a_snapshot_reads_the_same_after_later_materializations(filled: Shop) -> None:
     asked = pl.DataFrame({
         "customer_id": ["ann@example.org"], "event_timestamp": [datetime(2024, 1, 9, tzinfo=UTC)],
@@ -73,6 +74,7 @@ def test_retention_is_a_dry_run_by_default(filled: Shop) -> None:
     assert (report["dry_run"], report["rows"], len(report["partitions"])) == (True, 10, 5)
 
 
+@pytest.mark.slow
 def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop) -> None:
     run(filled, "snapshot_job", "snapshot", features=["spending"], name="kept")
     pinned = files(filled)
@@ -88,6 +90,7 @@ def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop
         assert len(store.read_features("spending", as_of="kept")) == 10
 
 
+@pytest.mark.slow
 def test_retention_removes_online_rows_older_than_the_ttl_and_says_how_many(filled: Shop) -> None:
     keys = KeySpace("spending", 1, 0).keys(["ann@example.org", "nobody@example.org"])
     with filled.store() as store:
@@ -116,6 +119,7 @@ def test_retention_of_an_unknown_group_is_refused(filled: Shop) -> None:
         run(filled, "retention_job", "retain", groups=["sales"])
 
 
+@pytest.mark.slow
 def test_a_dropped_partition_can_be_materialized_again(filled: Shop) -> None:
     run(filled, "retention_job", "retain", dry_run=False)
     assert filled.run("spending", partition=day(2)).success

@@ -16,6 +16,7 @@ from feature_store_assets.dagster_io.partitions import as_ranges, dagster_partit
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import OutsideWindow
 from feature_store_assets.ingestion.assignment import Slots
+from feature_store_assets_tests.counts import some
 from feature_store_assets_tests.orchestration.shop import DAYS, Shop, day, failure
 
 thing = Entity("thing", {"id": "int64", "region": "string"})
@@ -156,6 +157,7 @@ def running(name: str, **options: Any) -> Callable[[Callable[..., Any]], Feature
     )
 
 
+@pytest.mark.slow
 def test_a_group_that_reads_its_own_past_runs_key_by_key(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -179,6 +181,7 @@ def test_a_group_that_reads_its_own_past_runs_key_by_key(
     assert table["total"].to_list() == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_group_may_be_called_key_by_key_within_one_run(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -198,7 +201,7 @@ def test_a_group_may_be_called_key_by_key_within_one_run(
     assert set(shop.quality("by_key").values()) == {"SUCCEEDED"}
 
 
-@pytest.mark.parametrize("kind", [pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table])
+@pytest.mark.parametrize("kind", some([pl.DataFrame, pl.LazyFrame, pd.DataFrame, pa.Table]))
 def test_an_annotation_decides_what_a_function_gets_and_it_may_return_any(
     tmp_path: Path, instance: dg.DagsterInstance, kind: Any
 ) -> None:

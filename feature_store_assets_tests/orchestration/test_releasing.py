@@ -59,6 +59,7 @@ def test_a_released_partition_is_materialized_and_its_checks_are_recorded(
     assert NAME not in repr(shown)
 
 
+@pytest.mark.slow
 def test_its_drift_is_recorded_too(store: FeatureStore, instance: dg.DagsterInstance) -> None:
     rule = Drift("wasserstein", 0.5, features=["usage"], min_rows=2)
     rejected(store, meters(drift=[rule]))
@@ -67,6 +68,7 @@ def test_its_drift_is_recorded_too(store: FeatureStore, instance: dg.DagsterInst
     assert checks(instance, "drift") == {day(1): "FAILED"}
 
 
+@pytest.mark.slow
 def test_a_warning_is_recorded_and_does_not_hold_it_back(
     store: FeatureStore, instance: dg.DagsterInstance
 ) -> None:
@@ -77,6 +79,7 @@ def test_a_warning_is_recorded_and_does_not_hold_it_back(
     assert instance.get_materialized_partitions(KEY) == {day(1)}
 
 
+@pytest.mark.slow
 def test_a_group_without_partitions_is_recorded_as_a_whole(
     store: FeatureStore, instance: dg.DagsterInstance
 ) -> None:
@@ -112,6 +115,7 @@ def test_without_a_dagster_instance_rows_are_released_all_the_same(
     assert not (tmp_path / ".dagster_home").exists()
 
 
+@pytest.mark.slow
 def test_the_instance_beside_the_project_is_told(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,10 +43,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def located(home: Path, tmp_path: Path) -> Iterator[Market]:
+def applied(home: Path) -> None:
+    with FeatureStore() as store:
+        store.apply(*market.GROUPS, *market.VIEWS)
+
+
+@pytest.fixture
+def located(home: Path, applied: None, tmp_path: Path) -> Iterator[Market]:
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        with FeatureStore() as store:
-            store.apply(*market.GROUPS, *market.VIEWS)
         yield Market(tmp_path / "store", instance)
 
 
@@ -108,6 +112,7 @@ def test_models_training_sets_snapshots_and_pushed_groups_are_assets_after_a_rel
     dg.Definitions.validate_loadable(definitions)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_what_is_an_asset_and_in_the_registry_is_there_once() -> None:
     with FeatureStore() as store:
@@ -120,6 +125,7 @@ def test_what_is_an_asset_and_in_the_registry_is_there_once() -> None:
     assert not [name for _, name in again if name.startswith(("models/", "training_sets/"))]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 def test_with_lineage_disabled_nothing_joins_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     with FeatureStore() as store:
@@ -166,6 +172,7 @@ def test_a_model_is_reported_to_the_instance(home: Path) -> None:
     assert shown["endpoint"].value == "/ages"
 
 
+@pytest.mark.slow
 def test_the_instance_of_a_project_is_in_its_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +184,7 @@ def test_the_instance_of_a_project_is_in_its_folder(
         assert instance.get_latest_materialization_event(dg.AssetKey(["models", "ages-v1.1"]))
 
 
+@pytest.mark.slow
 def test_columns_that_a_run_told_are_columns(home: Path) -> None:
     lineage = dg.TableColumnLineage(
         {"visitors": [dg.TableColumnDep(dg.AssetKey("spending"), "ordered")]}
@@ -206,6 +214,7 @@ def test_without_an_instance_a_model_is_recorded_all_the_same(
 # Root causes
 
 
+@pytest.mark.slow
 def test_a_good_value_has_its_partitions_and_no_causes(located: Market) -> None:
     located.deliver(0, 2)
     located.run("spending", keys=(day(0), day(2)))
@@ -220,6 +229,7 @@ def test_a_good_value_has_its_partitions_and_no_causes(located: Market) -> None:
     assert all(each["run_id"] and each["materialized_at"] for each in found["partitions"])
 
 
+@pytest.mark.slow
 def test_an_input_that_was_corrected_afterwards_is_a_cause(located: Market) -> None:
     located.deliver(0, 2)
     located.run("spending", keys=(day(0), day(2)))
@@ -268,8 +278,8 @@ def test_a_rejected_partition_says_why(located: Market) -> None:
         assert "failed check" not in problems
 
 
-def test_only_features_and_partitions_that_exist_have_causes(located: Market) -> None:
-    del located
+@pytest.mark.usefixtures("applied")
+def test_only_features_and_partitions_that_exist_have_causes() -> None:
     with FeatureStore() as store:
         with pytest.raises(NotFound, match=r"'spending' has no partition '2024-01-99'. Did you"):
             store.root_cause("spent", "2024-01-99")
@@ -279,10 +289,10 @@ def test_only_features_and_partitions_that_exist_have_causes(located: Market) ->
             store.root_cause("age", "2024-01")
 
 
+@pytest.mark.usefixtures("applied")
 def test_a_group_without_an_instance_has_no_causes_to_tell(
-    located: Market, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    del located
     monkeypatch.delenv("DAGSTER_HOME")
     with FeatureStore() as store, pytest.raises(DagsterUnavailable, match="Set DAGSTER_HOME"):
         store.root_cause("spent", day(0))

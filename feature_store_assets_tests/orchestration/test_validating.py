@@ -133,6 +133,7 @@ def test_what_still_holds_passes_and_brings_statistics_up_to_date(filled: Shop) 
     assert kept[day(0)]["tips"].missing_share == 1.0
 
 
+@pytest.mark.slow
 def test_a_range_is_judged_from_its_first_to_its_last_day(filled: Shop) -> None:
     later = changed(filled, STRICTER)
     result = validate(later, first=day(1), last=day(2))
@@ -142,6 +143,7 @@ def test_a_range_is_judged_from_its_first_to_its_last_day(filled: Shop) -> None:
     assert judged(later, validate(later, last=day(0))) == [day(0)]
 
 
+@pytest.mark.slow
 def test_a_sample_is_a_share_of_the_days(filled: Shop) -> None:
     later = changed(filled, spending)
     result = validate(later, sample=0.5)
@@ -151,6 +153,7 @@ def test_a_sample_is_a_share_of_the_days(filled: Shop) -> None:
     assert judged(later, result)[0] in (day(2), day(3))
 
 
+@pytest.mark.slow
 def test_a_day_of_a_sample_is_compared_with_the_stored_day_before_it(filled: Shop) -> None:
     rule = Drift("wasserstein", 0.5, features=["spent"], min_rows=2)
     later = changed(filled, replace(spending, drift=(rule,)))
@@ -198,6 +201,7 @@ def totals() -> pl.DataFrame:
     return pl.DataFrame({"customer_id": ["ann"], "event_timestamp": [START], "spent": [80.0]})
 
 
+@pytest.mark.slow
 def test_a_group_without_partitions_is_judged_as_a_whole(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
@@ -243,6 +247,7 @@ def run_checks(shop: Shop) -> dict[str, dg.AssetCheckEvaluation]:
     return {each.check_name: each for each in result.get_asset_check_evaluations()}
 
 
+@pytest.mark.slow
 def test_checks_of_a_pushed_group_judge_all_that_it_stores(scored: Shop) -> None:
     with scored.store() as store:
         write(store)

@@ -120,6 +120,7 @@ def _append(url: str, count: int) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_writers_at_the_same_time_leave_one_chain(url: str, database: Database) -> None:
     filled(database, 1)
     writers = [_spawn.Process(target=_append, args=(url, 30)) for _ in range(2)]

@@ -21,6 +21,7 @@ from feature_store_assets.errors import (
 )
 from feature_store_assets.registry.database import Database, functions
 from feature_store_assets.store import FeatureStore
+from feature_store_assets_tests.counts import some
 from feature_store_assets_tests.migrations import downgrade
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 
@@ -130,7 +131,7 @@ def test_a_restored_function_does_not_run_before_the_view_is_applied(
 
 
 @pytest.mark.parametrize("road", ROADS)
-@pytest.mark.parametrize("given", [{"trust_code": True}, {"request_modules": ("canary",)}])
+@pytest.mark.parametrize("given", some([{"trust_code": True}, {"request_modules": ("canary",)}]))
 def test_functions_run_where_somebody_trusts_them(
     source: FeatureStore, tmp_path: Path, road: str, given: dict[str, Any]
 ) -> None:

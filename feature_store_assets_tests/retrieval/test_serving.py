@@ -186,6 +186,7 @@ def test_functions_see_defaults(store: FeatureStore) -> None:
 # Awaited
 
 
+@pytest.mark.slow
 def test_awaited_answers_are_those_of_the_blocking_call(tmp_path: Path, valkey: str) -> None:
     async def main(uri: str | None, **more: Any) -> None:
         folder = tmp_path / f"{uri is None}{len(more)}"
@@ -436,6 +437,7 @@ def test_a_publish_that_was_cut_off_before_joining_is_made_good(
     assert found["ann"]["total"] == 5.0
 
 
+@pytest.mark.slow
 def test_after_its_table_was_restored_a_group_is_written_anew(tmp_path: Path, valkey: str) -> None:
     with new_store(tmp_path / "lost", online_store_uri=valkey) as store:
         filled(store)

@@ -77,7 +77,7 @@ def test_a_read_of_what_is_all_removed_is_an_error(store: FeatureStore) -> None:
 
 def test_files_that_are_really_gone_are_an_error(store: FeatureStore) -> None:
     for file in store.table(GROUP).files():
-        Path(file.path).unlink()
+        Path(file.uri).unlink()
     with warnings.catch_warnings(), pytest.raises(OSError, match="No such file"):
         store.read_features("g")
 

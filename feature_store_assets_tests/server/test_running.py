@@ -46,6 +46,7 @@ def test_the_command_refuses_other_hosts_before_it_listens(tmp_path: Path) -> No
     assert "No API token is known" in done.stderr
 
 
+@pytest.mark.slow
 def test_requests_under_way_are_answered_before_the_end(shop: FeatureStore, tmp_path: Path) -> None:
     told, half = Event(), Event()
     body = b'{"group": "users", "entities": ["ann"], "features": ["orders"]}'

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -123,6 +124,61 @@ def test_libraries_write_into_a_file_that_appears_as_the_block_ends(place: Locat
     assert sink.written.sha256 == place.digest("polars.parquet")
 
 
+def test_libraries_read_parts_of_a_file(place: Location) -> None:
+    table = pa.table({"x": range(100_000), "y": ["text"] * 100_000})
+    with place.create("a/t.parquet") as sink:
+        pq.write_table(table, sink, row_group_size=10_000)
+    with place.open("a/t.parquet") as file:
+        stored = pq.ParquetFile(file)
+        assert stored.metadata.num_rows == 100_000
+        assert stored.read_row_group(7, ["x"])["x"].to_pylist() == list(range(70_000, 80_000))
+    with place.open("a/t.parquet") as file:
+        assert pl.read_parquet(file).to_arrow()["x"].equals(table["x"])
+    with place.open("a/t.parquet") as file:
+        assert file.read(4) == b"PAR1"
+        assert file.seek(-4, os.SEEK_END) == sink.written.size - 4
+        assert (file.read(), file.read()) == (b"PAR1", b"")
+    for path in ("a", "a/nothing", "nowhere/f"):
+        with pytest.raises(FileNotFoundError):
+            place.open(path)
+
+
+def test_other_libraries_find_the_place_by_its_address(place: Location) -> None:
+    below = place.at("table")
+    assert below.uri == f"{place.uri}/table"
+    pl.DataFrame({"x": [1, 2]}).lazy().sink_parquet(f"{below.uri}/f.parquet", mkdir=True)
+    below.sync(["f.parquet"])
+    assert place.list().keys() == {"table/f.parquet"}
+    assert pl.scan_parquet(f"{below.uri}/f.parquet").collect()["x"].to_list() == [1, 2]
+
+
+def test_a_file_says_when_it_was_written(place: Location) -> None:
+    place.write("a/f", b"x")
+    found = place.modified("a/f")
+    assert found is not None
+    assert abs(datetime.now(UTC) - found) < timedelta(hours=1)
+    assert [place.modified(path) for path in ("a", "nothing", "a/f/below")] == [None] * 3
+
+
+def test_files_that_are_missing_are_told_from_those_that_are_not(place: Location) -> None:
+    for path in ("a/1", "a/b/2", "3"):
+        place.write(path, b"")
+    below = place.at("a")
+    assert place.missing(["a/1", "a/2", "3", "nowhere/4"]) == {"a/2", "nowhere/4"}
+    assert below.missing(["1", "b/2"]) == place.missing([]) == set()
+
+
+def test_a_folder_that_is_cleared_is_gone_and_can_be_written_again(place: Location) -> None:
+    for path in ("a/1", "a/b/2", "ab/3"):
+        place.write(path, b"x")
+    place.clear("nothing")
+    place.clear("a")
+    assert place.list() == {"ab/3": 1}
+    place.write("a/b/2", b"again")
+    place.sync()
+    assert place.list() == {"a/b/2": 5, "ab/3": 1}
+
+
 @pytest.mark.slow
 def test_an_object_store_is_listed_once_where_its_files_are_asked_for(bucket: ObjectStore) -> None:
     place = location("s3://features/counted")
@@ -166,6 +222,40 @@ def test_a_scheme_that_nobody_knows_is_no_folder(tmp_path: Path) -> None:
             location(url)
     assert list(tmp_path.iterdir()) == []
     assert location(f"file://{tmp_path}").local == tmp_path
+
+
+def test_a_folder_survives_with_all_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Count fsync calls, as the kernel is asked for them."""
+    synced = set[str]()
+    original = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    place = location(tmp_path / "new" / "place")
+    (tmp_path / "new" / "place" / "a").mkdir(parents=True)  # by somebody else
+    place.write("a/b/f", b"")
+    place.sync()
+    above = [tmp_path / "new" / "place" / each for each in ("", "a", "a/b")]
+    assert synced >= {str(folder) for folder in above}
+    synced.clear()
+    (tmp_path / "new" / "place" / "c").mkdir()
+    (tmp_path / "new" / "place" / "c" / "g").write_text("by another library")
+    place.sync(["c/g"])
+    assert synced == {str(above[0]), str(above[0] / "c"), str(above[0] / "c" / "g")}
+
+
+def test_what_a_killed_writer_left_is_cleared_with_its_folder(tmp_path: Path) -> None:
+    place = location(tmp_path)
+    place.write("a/f", b"")
+    (tmp_path / "a" / "g.part").write_text("cut off")
+    assert place.list() == {"a/f": 0}
+    place.clear("a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

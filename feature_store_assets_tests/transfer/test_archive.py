@@ -14,7 +14,7 @@ from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import (
     ArchiveUnusable,
 )
-from feature_store_assets.offline.digest import file_digest
+from feature_store_assets.storage.folder import file_digest
 from feature_store_assets.storage.sealed import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.archive import Archive, digested

@@ -150,6 +150,7 @@ def test_of_the_next_backup_only_what_is_new_is_copied(store: FeatureStore, tmp_
         assert verify_backup(target, each.id).files == each.files
 
 
+@pytest.mark.slow
 def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_what_was_rejected_under_the_same_name_is_kept_as_it_was(
     assert found == [[3], [4]]
 
 
+@pytest.mark.slow
 def test_a_store_that_went_another_way_since_an_older_backup_does_not_mix_the_two(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -277,7 +279,7 @@ def test_a_backup_needs_a_place_of_its_own(store: FeatureStore, tmp_path: Path) 
 
 def test_what_the_store_itself_had_lost_is_named(store: FeatureStore, tmp_path: Path) -> None:
     stocked(store)
-    file = Path(store.table(store.applied.group("b")).files()[0].path)
+    file = Path(store.table(store.applied.group("b")).files()[0].uri)
     file.unlink()
     (store.config.root / "training" / "set" / "manifest.json").write_text("{}")
     done = store.backup(tmp_path / "kept")
@@ -306,6 +308,7 @@ def test_work_under_way_is_not_restored(store: FeatureStore, tmp_path: Path) -> 
     assert [path.name for path in (config.root / "training").iterdir()] == ["set"]
 
 
+@pytest.mark.slow
 def test_online_rows_of_later_versions_are_not_in_a_backup_and_earlier_ones_are_caught_up(
     store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +347,7 @@ def test_what_a_backup_is_about_to_copy_stays_whatever_retention_does(
 ) -> None:
     store.register_feature_group(GROUP)
     write(store, 1)
-    live = {file.path for file in store.table(GROUP).files()}
+    live = {file.uri for file in store.table(GROUP).files()}
     with _scratch(store.config.root) as scratch:
         known, place = known_to(store.parts.database), location(tmp_path / "kept")
         mark_owner(place, known.store)

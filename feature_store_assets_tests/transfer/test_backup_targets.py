@@ -355,7 +355,7 @@ def test_the_last_backup_that_lacks_nothing_stays(store: FeatureStore, tmp_path:
     small(store)
     target = tmp_path / "kept"
     good = store.backup(target, keep=1)
-    Path(store.table(SMALL[1]).files()[0].path).unlink()
+    Path(store.table(SMALL[1]).files()[0].uri).unlink()
     damaged = [store.backup(target, keep=1) for _ in range(3)]
     assert all(each.lost for each in damaged)
     assert [each.id for each in list_backups(target)] == [good.id, damaged[-1].id]
@@ -417,7 +417,7 @@ def test_a_damaged_file_is_never_overwritten_with_other_bytes(
     small(store)
     target = tmp_path / "kept"
     first = store.backup(target)
-    own = Path(store.table(SMALL[1]).files()[0].path)
+    own = Path(store.table(SMALL[1]).files()[0].uri)
     flip(own)
     copy = target / "files" / own.relative_to(store.config.root)
     copy.write_bytes(copy.read_bytes()[:-1])

@@ -52,6 +52,7 @@ def test_a_list_of_groups_brings_these(
     assert target.applied.views() == []
 
 
+@pytest.mark.slow
 def test_every_version_of_a_group_is_in_a_whole_export(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_empty_store_is_exported_and_imported(target: FeatureStore, tmp_path:
 # Going on
 
 
+@pytest.mark.slow
 def test_an_export_goes_on_with_the_versions_that_it_began_with(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_an_abandoned_export_lets_go_at_the_next_one(source: FeatureStore, tmp_p
     assert pinned(source) == set()
 
 
+@pytest.mark.slow
 def test_an_export_whose_pin_is_gone_begins_anew(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

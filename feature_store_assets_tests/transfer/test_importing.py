@@ -275,6 +275,7 @@ def test_an_archive_that_was_imported_is_there(
     assert target.table(A).version() == version
 
 
+@pytest.mark.slow
 def test_what_was_written_after_an_import_is_in_its_way_again(
     target: FeatureStore, archive: Path
 ) -> None:
@@ -300,6 +301,7 @@ def month(store: FeatureStore) -> None:
     store.write_features(rows, "a")
 
 
+@pytest.mark.slow
 def test_replacing_a_part_of_a_partition_keeps_its_other_rows(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:
@@ -317,6 +319,7 @@ def test_replacing_a_part_of_a_partition_keeps_its_other_rows(
     assert served == {"in": {"x": None}, "end": {"x": -1}}
 
 
+@pytest.mark.slow
 def test_archives_of_ranges_that_share_a_partition_are_imported_one_after_the_other(
     source: FeatureStore, target: FeatureStore, tmp_path: Path
 ) -> None:

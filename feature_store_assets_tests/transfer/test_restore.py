@@ -162,6 +162,7 @@ def elsewhere(tmp_path: Path, registry: str) -> FeatureStoreConfig:
     )
 
 
+@pytest.mark.slow
 def test_registry_and_online_store_may_lie_outside_the_data_root(tmp_path: Path) -> None:
     config = elsewhere(tmp_path, f"sqlite:///{tmp_path / 'ours' / 'registry.db'}")
     with new_store(tmp_path / "one") as store:
