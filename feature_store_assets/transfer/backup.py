@@ -152,11 +152,7 @@ class _Plan:
 
 
 class _Gone(Exception):
-    """Files went away that the backup needs."""
-
-    def __init__(self, paths: Collection[str]) -> None:
-        self.paths = paths
-        super().__init__(", ".join(paths))
+    """Files went away that the backup needs: their paths are its arguments."""
 
 
 def back_up(
@@ -270,8 +266,8 @@ class _Run:
                 files, lost = self._copy(plan.wanted)
                 break
             except _Gone as error:
-                self.told(f"{len(error.paths)} files went away meanwhile: looking again.")
-                gone |= {*error.paths}
+                self.told(f"{len(error.args)} files went away meanwhile: looking again.")
+                gone |= {*error.args}
         else:
             raise WriteConflict(str(self.root), _ATTEMPTS)
         registry = self._keep(self.scratch / "registry", self._registry)
@@ -369,7 +365,7 @@ class _Run:
         wanted += loose(self.root)
         there, missing = present(self.root, wanted)
         if not {*missing} <= {*gone}:
-            raise _Gone(missing)
+            raise _Gone(*missing)
         return _Plan(tables, dumped.store, there, [*lost, *(f"{path} is gone" for path in missing)])
 
     # Copying
@@ -377,10 +373,8 @@ class _Run:
     def _copy(self, wanted: list[Wanted]) -> tuple[list[StoredFile], list[str]]:
         """Copy what is new; return the files, and those that are not what they should be."""
         gone, lost = list[str](), list[str]()
-        by_path = {each.path: each for each in wanted}
 
-        def one(file: StoredFile) -> StoredFile | None:
-            each = by_path[file.path]
+        def one(each: Wanted) -> StoredFile | None:
             try:
                 return self._copied(each)
             except FileNotFoundError:
@@ -391,10 +385,9 @@ class _Run:
                     lost.append(f"{each.path} has changed")
             return None
 
-        listed = [StoredFile(each.path, each.stored, each.bytes, "") for each in wanted]
-        found = each_file("Backing up", listed, one, self.told)
+        found = each_file("Backing up", wanted, one, self.told)
         if gone:
-            raise _Gone(gone)
+            raise _Gone(*gone)
         return [file for file in found if file is not None], lost
 
     def _copied(self, wanted: Wanted) -> StoredFile:

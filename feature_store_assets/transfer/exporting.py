@@ -189,41 +189,38 @@ class Exporting:
         raise WriteConflict(str(target.path), _ATTEMPTS)
 
     def _planned(self, target: Target, what: What, within: Range, features: Any) -> Plan:
+        held: dict[str, Any] | None = None
         if what.snapshot is None:
-            held = None
             chosen, declared = self._chosen(features)
-            groups = [self._as_now(each) for each in chosen]
+            pinned = [(group, self._version(group)) for group in chosen]
             views = [each.to_json() for each in declared]
         else:
             held = self.parts.snapshots.table.manifest(what.snapshot)
-            groups = [self._as_pinned(each) for each in held["groups"]]
+            pinned = [(self._defined(each), each["table_version"]) for each in held["groups"]]
             views = [] if held.get("view") is None else [held["view"]]
-        plan = Plan(
-            FORMAT, VERSION, what, within, str(uuid.uuid4()), groups, views, held
-        )  # fmt: skip
+        groups = [
+            ArchivedGroup(
+                group.name, group.version, version, group.to_json(),
+                {} if version is None else self.parts.table(group).columns, 0, 0, [],
+            )
+            for group, version in pinned
+        ]  # fmt: skip
+        plan = Plan(FORMAT, VERSION, what, within, str(uuid.uuid4()), groups, views, held)
         # First the file, by which others know that the pin has an owner.
         target.begin(plan)
         self._pin(target.path, plan)
         return plan
 
-    def _as_now(self, group: FeatureGroup) -> ArchivedGroup:
+    def _version(self, group: FeatureGroup) -> int | None:
         table = self.parts.table(group)
-        return self._planned_group(group, table.version() if table.exists else None)
+        return table.version() if table.exists else None
 
-    def _as_pinned(self, held: dict[str, Any]) -> ArchivedGroup:
+    def _defined(self, held: dict[str, Any]) -> FeatureGroup:
+        """Return a group of a snapshot as it was declared, if the snapshot still tells that."""
         definition = held.get("definition")
-        group = (
-            self.parts.applied.group(held["group"], held["version"])
-            if definition is None
-            else FeatureGroup.from_json(definition)
-        )
-        return self._planned_group(group, held["table_version"])
-
-    def _planned_group(self, group: FeatureGroup, version: int | None) -> ArchivedGroup:
-        columns = {} if version is None else self.parts.table(group).columns
-        return ArchivedGroup(
-            group.name, group.version, version, group.to_json(), columns, 0, 0, []
-        )  # fmt: skip
+        if definition is None:
+            return self.parts.applied.group(held["group"], held["version"])
+        return FeatureGroup.from_json(definition)
 
     # Pins
 

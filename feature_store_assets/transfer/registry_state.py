@@ -330,16 +330,19 @@ def _sound(part: str, given: Any, schema: str) -> list[Row]:
     return found
 
 
+_KINDS: dict[str, tuple[type[FeatureGroup | FeatureView], Callable[[Any], str]]] = {
+    "group": (FeatureGroup, group_hash),
+    "view": (FeatureView, content_hash),
+}
+
+
 def _declared(row: Row) -> Declared:
     called = f"{row['kind']} '{row['name']}' v{row['version']}"
-    kinds: dict[str, type[FeatureGroup | FeatureView]] = {
-        "group": FeatureGroup,
-        "view": FeatureView,
-    }
     try:
         content = json.loads(row["definition"])
-        declared: Declared = kinds[row["kind"]].from_json(content)
-        hashed = group_hash(content) if row["kind"] == "group" else content_hash(content)
+        kind, hash_of = _KINDS[row["kind"]]
+        declared: Declared = kind.from_json(content)
+        hashed = hash_of(content)
     except UNSOUND as error:
         raise DataError(f"The definition of {called} in the state is not sound: {error}") from None
     if _place_of(declared) != _place(row) or hashed != row["hash"]:

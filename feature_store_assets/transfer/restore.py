@@ -223,12 +223,11 @@ class _Restore:
 
     def _copy(self) -> list[StoredFile]:
         manifest, places = self.manifest, self._online_places()
-        files = [(file, self.hidden / file.path) for file in manifest.files]
-        files.append((manifest.registry, self.hidden / _REGISTRY))
+        paths = {file: self.hidden / file.path for file in manifest.files}
+        paths[manifest.registry] = self.hidden / _REGISTRY
         if manifest.online is not None and places:
-            files.append((manifest.online.file, places[0] / "data.mdb"))
-        paths = dict(files)
-        chosen = [file for file, _ in files]
+            paths[manifest.online.file] = places[0] / "data.mdb"
+        chosen = [*paths]
         each_file("Restoring", chosen, lambda file: self._copied(file, paths[file]), self.told)
         return chosen
 
