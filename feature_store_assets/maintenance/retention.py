@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from feature_store_assets.declaration.instants import earlier
-from feature_store_assets.offline.log import Freed
+from feature_store_assets.offline.vacuum import Freed
 from feature_store_assets.registry.removals import Removal
 
 if TYPE_CHECKING:

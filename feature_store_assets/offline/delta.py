@@ -11,9 +11,10 @@ import pyarrow as pa
 from feature_store_assets.declaration.slots import is_empty, stale
 from feature_store_assets.offline.evolution import evolve
 from feature_store_assets.offline.history import SAME_ROWS, added_with, changed, last_write
-from feature_store_assets.offline.log import Commit, DeltaLog, Freed
+from feature_store_assets.offline.log import Commit, DeltaLog
 from feature_store_assets.offline.reading import DataFile, gather, partitions_of, portions, scan
 from feature_store_assets.offline.schema import CREATED, TableSchema
+from feature_store_assets.offline.vacuum import Freed, free, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -451,14 +452,17 @@ class OfflineTable:
         keep_versions
             Versions that snapshots pin: their files stay.
         """
-        return self._log.free(removed, keep_versions=keep_versions)
+        return free(self.location, removed, keep=self._log.files_of(keep_versions))
 
     def sweep(self, *, oldest: int, keep_versions: Sequence[int], dry_run: bool) -> Freed:
         """Remove files that no version from `oldest` on and no kept one needs.
 
         What killed writers left goes as well, once no run can be that old.
         """
-        return self._log.sweep(oldest=oldest, keep_versions=keep_versions, dry_run=dry_run)
+        if not self.exists:
+            return Freed(0, 0)
+        keep = self._log.files_of(keep_versions)
+        return sweep(self.location, oldest=oldest, keep=keep, dry_run=dry_run)
 
     def compact(self, partitions: Sequence[str]) -> Commit:
         """Write each partition's rows into one file again, in order; one commit, equal rows.

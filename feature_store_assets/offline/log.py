@@ -1,4 +1,4 @@
-"""One Delta table as files: create it, commit to it, list what is live, remove what is not.
+"""One Delta table as files: create it, commit to it, list what is live.
 
 Commits are atomic, retried on conflict, and on the disk before they are reported.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -18,9 +18,7 @@ from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO
 from feature_store_assets.errors import StorageUnusable, VersionExpired, WriteConflict
 from feature_store_assets.offline.history import (
     COMMITTED_AT,
-    LOG,
     entry_path,
-    history,
     read_entry,
 )
 from feature_store_assets.offline.reading import DataFile, times_in
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     Removed = Callable[[int], Collection[str]]
 
 _ATTEMPTS = 20
-# A file that no commit named by then is one that no commit will name.
-_LONGEST_RUN = timedelta(days=7)
 # The log's statistics cut timestamps to milliseconds; in microseconds.
 _STATISTIC_STEP = 1_000
 _COMMIT = "feature_store.commit"
@@ -60,15 +56,6 @@ class Commit:
     version: int
     rows: int
     committed_at: datetime
-
-
-@dataclass(frozen=True)
-class Freed:
-    """What was removed from disk, or would be; `left` is what a listing still finds of it."""
-
-    files: int
-    bytes: int
-    left: int = 0
 
 
 class DeltaLog:
@@ -380,57 +367,8 @@ class DeltaLog:
                     self._sync(table.version())
         return self._opened().version()
 
-    def free(self, removed: Mapping[str, int], *, keep_versions: Sequence[int]) -> Freed:
-        """Remove from disk what partitions held before they were removed.
-
-        Parameters
-        ----------
-        removed
-            Partition to the version without it. What was written to it later stays.
-        keep_versions
-            Versions that snapshots pin: their files stay.
-        """
-        going = {
-            file.path
-            for file in history(self.location).superseded
-            if file.version <= removed.get(file.partition, -1)
-        }
-        kept = self._files_of(keep_versions)
-        stored = self.location.list()
-        freed = self._delete({path: stored[path] for path in stored.keys() & going - kept})
-        return replace(freed, left=len(going - self.location.missing(going)))
-
-    def sweep(self, *, oldest: int, keep_versions: Sequence[int], dry_run: bool) -> Freed:
-        """Remove files that neither a version from `oldest` on nor a kept one needs.
-
-        Safe beside writers: what the log marks as removed goes, and files that no commit names
-        once they are older than any run.
-        """
-        if not self.exists:
-            return Freed(0, 0)
-        past = history(self.location)
-        stale = {file.path for file in past.superseded if file.version <= oldest}
-        stale -= self._files_of(keep_versions)
-        before = datetime.now(UTC) - _LONGEST_RUN
-        going = {
-            path: size
-            for path, size in self.location.list().items()
-            if path.endswith(".parquet") and not path.startswith(f"{LOG}/")
-            if path in stale or (path not in past.named and self._is_older(path, before))
-        }
-        return self._delete(going, dry_run=dry_run)
-
-    def _is_older(self, path: str, than: datetime) -> bool:
-        written = self.location.modified(path)
-        return written is not None and written < than
-
-    def _delete(self, files: Mapping[str, int], *, dry_run: bool = False) -> Freed:
-        """Delete files, given with their bytes; another process may be at the same."""
-        if not dry_run:
-            self.location.delete(files)
-        return Freed(len(files), sum(files.values()))
-
-    def _files_of(self, versions: Collection[int]) -> set[str]:
+    def files_of(self, versions: Collection[int]) -> set[str]:
+        """Return the files of versions, by their paths within the table."""
         return {file.path for version in versions for file in self._at_version(version)}
 
     # Under the commits

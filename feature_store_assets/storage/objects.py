@@ -38,9 +38,14 @@ class Bucket:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
 
-        # What follows may be a secret.
-        self.shown = url.partition("?")[0].rstrip("/")
+        base, asked, _ = url.partition("?")
+        self.shown = base.rstrip("/")
         self._prefix = ""
+        if asked:  # what follows may be a secret
+            raise ConfigError(
+                f"'{self.shown}?...' has options after the '?'. Set them in the environment, as "
+                f"the cloud's own tools have them: AWS_REGION, AWS_ENDPOINT_URL, ..."
+            )
         try:
             self._store: Any = from_url(self.shown, retry_config=_RETRIES)
         except (BaseError, ValueError) as error:

@@ -186,11 +186,17 @@ def back_up(
         raise DataError(f"'{target}' lies in the data root: back up to somewhere else.")
     known = known_to(database)
     check_root(root, known, place.shown)
-    with Leases(database).hold(BACKUP) as lease, _scratch(root) as scratch:
+
+    def checked() -> tuple[list[Manifest], list[str], Manifest | None]:
         found, bad = manifests(place)
         check_owner(place, known.store, found, bad)
         reference = known.reference(found)
         check_tables(versions(root, {}), known, reference, place.shown)
+        return found, bad, reference
+
+    checked()  # what is refused leaves nothing, not even an empty registry
+    with Leases(database).hold(BACKUP) as lease, _scratch(root) as scratch:
+        found, bad, reference = checked()
         mark_owner(place, known.store)
         clear(place, found, bad)
         began = datetime.now(UTC)

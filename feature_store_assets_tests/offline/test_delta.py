@@ -22,8 +22,8 @@ from feature_store_assets.errors import (
     VersionExpired,
 )
 from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.log import Freed
 from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets.offline.vacuum import Freed
 from feature_store_assets.storage import Location, location
 from feature_store_assets_tests.offline.tables import (
     DAY,

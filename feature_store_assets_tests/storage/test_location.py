@@ -258,6 +258,12 @@ def test_what_a_killed_writer_left_is_cleared_with_its_folder(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_options_in_an_url_are_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match="Set them in the environment") as info:
+        location("s3://features/a?secret_key=hidden")
+    assert "hidden" not in str(info.value)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FeatureStoreError, match="file/place' cannot be used"):
