@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
-from bench import lineage, offline, orchestration, publishing, quality, size, startup, upkeep
+from bench import lineage, maintenance, offline, orchestration, publishing, quality, size, startup
 from bench.measuring import Row, markdown, surroundings
 
 Case = Callable[[Path], Iterator[Row]]
@@ -28,7 +28,7 @@ CASES: dict[str, Case] = {
     "import": startup.cold,
     "quality": quality.judge,
     "lineage": lineage.answers,
-    "upkeep": upkeep.keep,
+    "maintenance": maintenance.keep,
 }
 _BASELINE = Path(__file__).parent.parent / "docs" / "benchmarks" / "baseline.md"
 _ABOUT = """\
