@@ -20,7 +20,7 @@ from feature_store_assets.errors import (
     StoreUnavailable,
     WriteRefused,
 )
-from feature_store_assets.wire import reader, text_type, written
+from feature_store_assets.wire import WriteResult, reader, text_type, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,36 +35,6 @@ _KINDS: dict[int, type[FeatureStoreError]] = {
     422: DataError,
 }
 _UNAVAILABLE = {502, 503, 504}  # a load balancer's, the server's, a load balancer's
-
-
-class WriteResult(msgspec.Struct, frozen=True):
-    """What a write did; as `FeatureStore.write_features` tells it.
-
-    Attributes
-    ----------
-    rows_written, rows_updated, rows_duplicate
-        Rows that were written; how many of them are newer revisions of stored facts; and rows
-        left out because they are stored already.
-    partitions
-        The partitions of all these rows.
-    version
-        The table version that holds them.
-    warnings
-        What the rows break that is not critical.
-    """
-
-    feature_group: str
-    rows_written: int
-    rows_updated: int
-    rows_duplicate: int
-    partitions: tuple[str, ...]
-    version: int
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def rows_inserted(self) -> int:
-        """Rows of facts that were not stored before."""
-        return self.rows_written - self.rows_updated
 
 
 class _Answer(msgspec.Struct):

@@ -1,11 +1,48 @@
-"""Values that JSON lacks, as both ends of HTTP write them: dates, times, NaN and infinities."""
+"""What both ends of HTTP say: the result of a push, and values that JSON lacks.
+
+Those are dates, times, NaN and the infinities.
+"""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a push did.
+
+    Attributes
+    ----------
+    rows_written, rows_updated, rows_duplicate
+        Rows that were written; how many of them are newer revisions of stored facts; and rows
+        left out because they are stored already.
+    partitions
+        The partitions of all these rows, also of those left out: they are published again, as
+        the push that stored them may have been cut off before its end.
+    version
+        The table version that holds the rows.
+    warnings
+        What the rows break that is not critical.
+    """
+
+    feature_group: str
+    rows_written: int
+    rows_updated: int
+    rows_duplicate: int
+    partitions: tuple[str, ...]
+    version: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows_inserted(self) -> int:
+        """Rows of facts that were not stored before."""
+        return self.rows_written - self.rows_updated
+
 
 _FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 

@@ -38,6 +38,7 @@ from feature_store_assets.offline.schema import (
     declared_type,
     examples,
 )
+from feature_store_assets.wire import WriteResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,38 +48,6 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.statistics import Statistics
 
 Mode = Literal["append", "overwrite", "upsert"]
-
-
-@dataclass(frozen=True)
-class WriteResult:
-    """What a push did.
-
-    Attributes
-    ----------
-    rows_written, rows_updated, rows_duplicate
-        Rows that were written; how many of them are newer revisions of stored facts; and rows
-        left out because they are stored already.
-    partitions
-        The partitions of all these rows, also of those left out: they are published again, as
-        the push that stored them may have been cut off before its end.
-    version
-        The table version that holds the rows.
-    warnings
-        What the rows break that is not critical.
-    """
-
-    feature_group: str
-    rows_written: int
-    rows_updated: int
-    rows_duplicate: int
-    partitions: tuple[str, ...]
-    version: int
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def rows_inserted(self) -> int:
-        """Rows of facts that were not stored before."""
-        return self.rows_written - self.rows_updated
 
 
 class FeatureType(StrEnum):

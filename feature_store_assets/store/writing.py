@@ -6,9 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.declaration.group import FeatureGroup, NewFeatures
-from feature_store_assets.ingestion.pushing import Mode, WriteResult, push
+from feature_store_assets.ingestion.pushing import Mode, push
 from feature_store_assets.offline.frames import arrow_table
 from feature_store_assets.store.facade import Facade
+from feature_store_assets.wire import WriteResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
