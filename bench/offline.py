@@ -11,9 +11,9 @@ import pyarrow as pa
 from deltalake import WriterProperties, write_deltalake
 
 from bench.measuring import Row, aim, in_turn, versus
-from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.point_in_time import Join, Lookup
 from feature_store_assets.offline.schema import CREATED, PARTITION, TableSchema, conform
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.storage import location
 
 KEY, TIME = "customer_id", "event_timestamp"

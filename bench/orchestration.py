@@ -11,7 +11,7 @@ import polars as pl
 from bench.measuring import Cost, Row, aim, once, seconds, versus
 from feature_store_assets import Feature, FeatureStore, FeatureStoreConfig, Window, feature_group
 from feature_store_assets.dagster_io.partitions import dagster_partitions
-from feature_store_assets.ingestion.assignment import Slots
+from feature_store_assets.ingestion.partition_assignment import Slots
 from feature_store_assets.orchestration.materialize import materialize
 from feature_store_assets_tests.orchestration.shop import DAYS, START, Shop, customer, day
 

@@ -18,7 +18,7 @@ from bench.measuring import REPETITIONS, Cost, Row, aim, in_turn, median_cost, o
 from bench.serving import child
 from feature_store_assets import Entity, Feature, FeatureGroup, FeatureStore, FeatureStoreConfig
 from feature_store_assets.declaration.partitions import Partitions
-from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.online import OnlineStore, open_store
 from feature_store_assets.online.publish import publish
 from feature_store_assets.online.row import KeySpace, encode_table

@@ -411,7 +411,7 @@ _PROGRAMS = (
     _OPEN + "assert store.get_online_features('checked', ['ann'])['ann'] == {{'spent': 1.5}}",
     _OPEN + "assert len(store.read_features('checked').to_arrow())",
     _OPEN
-    + "from feature_store_assets.orchestration.location import build_definitions\n"
+    + "from feature_store_assets.orchestration.definitions import build_definitions\n"
     + "from feature_store_assets_tests.orchestration.shop import orders, spending\n"
     + "build_definitions([spending], assets=[orders], config=config)"
     + ".resolve_implicit_global_asset_job_def()",

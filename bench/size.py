@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from bench.measuring import Row, aim
 from feature_store_assets.examples.flights.data import read_flights, read_weather
-from feature_store_assets.offline.raw import RawTable
 from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.offline.source_table import RawTable
 from feature_store_assets.storage import location
 
 _MONTH = datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 2, 1, tzinfo=UTC)

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.request import RequestFeature as RequestFeature
     from feature_store_assets.declaration.view import FeatureView as FeatureView
     from feature_store_assets.errors.base import FeatureStoreError as FeatureStoreError
-    from feature_store_assets.ingestion.pushing import FeatureType as FeatureType
-    from feature_store_assets.offline.frames import FeatureTable as FeatureTable
+    from feature_store_assets.ingestion.push import FeatureType as FeatureType
+    from feature_store_assets.offline.dataframes import FeatureTable as FeatureTable
     from feature_store_assets.orchestration.component import (
         FeatureGroupComponent as FeatureGroupComponent,
     )
-    from feature_store_assets.orchestration.location import build_definitions as build_definitions
+    from feature_store_assets.orchestration.definitions import (
+        build_definitions as build_definitions,
+    )
     from feature_store_assets.registry.search import Filters as Filters
     from feature_store_assets.server.metrics import metric as metric
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.training.stored import TrainingSet as TrainingSet
 
 _HOME = {
-    "build_definitions": "orchestration.location",
+    "build_definitions": "orchestration.definitions",
     "Drift": "declaration.drift",
     "Entity": "declaration.feature",
     "Expectation": "declaration.expect",
@@ -43,8 +45,8 @@ _HOME = {
     "FeatureStoreClient": "client",
     "FeatureStoreConfig": "config",
     "FeatureStoreError": "errors.base",
-    "FeatureTable": "offline.frames",
-    "FeatureType": "ingestion.pushing",
+    "FeatureTable": "offline.dataframes",
+    "FeatureType": "ingestion.push",
     "FeatureView": "declaration.view",
     "Filters": "registry.search",
     "RequestFeature": "declaration.request",

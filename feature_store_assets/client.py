@@ -20,7 +20,7 @@ from feature_store_assets.errors import (
     StoreUnavailable,
     WriteRefused,
 )
-from feature_store_assets.wire import WriteResult, reader, text_type, written
+from feature_store_assets.json_values import WriteResult, reader, text_type, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,25 +10,25 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from feature_store_assets.errors import DataError
-from feature_store_assets.ingestion.pushing import pushed_group
-from feature_store_assets.lineage.answers import Lineage
-from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.ingestion.push import pushed_group
+from feature_store_assets.lineage.queries import Lineage
 from feature_store_assets.offline.schema import TableSchema
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.registry.alerts import Alerts
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.declarations import Applied
 from feature_store_assets.registry.holds import Holds
 from feature_store_assets.registry.leases import Leases
+from feature_store_assets.registry.lifecycle import Stages
 from feature_store_assets.registry.pins import Pins
-from feature_store_assets.registry.removals import Removals
+from feature_store_assets.registry.removed_partitions import Removals
 from feature_store_assets.registry.snapshots import SnapshotTable
-from feature_store_assets.registry.stages import Stages
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
 from feature_store_assets.registry.usage import Usage
 from feature_store_assets.retrieval.historical import Historical, Options
-from feature_store_assets.retrieval.serving import Serving
+from feature_store_assets.retrieval.online import Serving
 from feature_store_assets.snapshots import Snapshots
 from feature_store_assets.storage import Location, location
 from feature_store_assets.training.sets import TrainingSets
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from feature_store_assets.config import FeatureStoreConfig
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
-    from feature_store_assets.ingestion.review import Review
+    from feature_store_assets.ingestion.revalidation import Review
     from feature_store_assets.online.publish import Published
     from feature_store_assets.registry.actor import Actor
     from feature_store_assets.training.stored import TrainingSet
@@ -207,7 +207,7 @@ class Parts:
     @cached_property
     def review(self) -> Review:
         """Statistics, quarantine and the gate."""
-        from feature_store_assets.ingestion.review import Review
+        from feature_store_assets.ingestion.revalidation import Review
 
         def pinned(group: FeatureGroup, snapshot: str) -> pl.DataFrame:
             table = self.filled(group)

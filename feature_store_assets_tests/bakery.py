@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from feature_store_assets import Entity, Feature, FeatureView, Window, feature_group
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-06")
 

@@ -6,7 +6,7 @@ import polars as pl
 from feature_store_assets import Entity, Feature, FeatureGroup, FeatureView, Window, feature_group
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.declaration.request import RequestFeature
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 from feature_store_assets_tests import functions
 from feature_store_assets_tests.orchestration.shop import DAYS, Orders, orders as shop_orders
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from feature_store_assets import Entity, Feature, FeatureGroup, FeatureStore, Window
 from feature_store_assets.dagster_io.partitions import dagster_partitions
-from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
+from feature_store_assets.ingestion.partition_assignment import Slots
 from feature_store_assets.orchestration.materialize import materialize
 from feature_store_assets.quality.drift import Shift
 

@@ -12,7 +12,7 @@ from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.partitions import Partitions
-from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.training.stored import TrainingSet
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from feature_store_assets import Feature, FeatureStore
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.audit import Entry
 from feature_store_assets.registry.database import Database, audit

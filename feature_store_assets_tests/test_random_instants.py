@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from feature_store_assets.declaration.feature import Entity
 from feature_store_assets.declaration.instants import FIRST_MICRO, LAST_MICRO
 from feature_store_assets.errors import OutsideCalendar
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.offline.dataframes import FeatureTable
 from feature_store_assets.offline.schema import CREATED, TableSchema, conform
 from feature_store_assets.online.row import HEAD, KeySpace, RowCodec, encode_table, instant, micros
 from feature_store_assets.store import FeatureStore

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from bench.contenders.protocol import Answer, Job, serve
 from feature_store_assets import FeatureStore, FeatureStoreConfig
-from feature_store_assets.offline.frames import FeatureTable
+from feature_store_assets.offline.dataframes import FeatureTable
 
 
 def prepare(job: Job) -> Answer:

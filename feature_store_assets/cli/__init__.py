@@ -8,20 +8,20 @@ from typing import Any
 
 import click
 
+from feature_store_assets.cli.apply import apply, materialize
 from feature_store_assets.cli.archive import export, import_
-from feature_store_assets.cli.backups import backup, restore
+from feature_store_assets.cli.backup import backup, restore
 from feature_store_assets.cli.catalogue import list_, search, show
-from feature_store_assets.cli.keeping import compact, hold, retain, snapshot
 from feature_store_assets.cli.lifecycle import audit, drop, history, plan, stage
 from feature_store_assets.cli.lineage import impact, lineage
+from feature_store_assets.cli.maintenance import compact, hold, retain, snapshot
 from feature_store_assets.cli.output import examples
 from feature_store_assets.cli.project import init
 from feature_store_assets.cli.quarantine import quarantine
-from feature_store_assets.cli.reading import online, read
-from feature_store_assets.cli.rebuilding import rebuild
+from feature_store_assets.cli.read import online, read
+from feature_store_assets.cli.rebuild import rebuild
 from feature_store_assets.cli.registry import registry, usage
-from feature_store_assets.cli.running import apply, materialize
-from feature_store_assets.cli.serving import serve
+from feature_store_assets.cli.serve import serve
 from feature_store_assets.cli.statistics import report, stats
 from feature_store_assets.cli.tokens import token
 from feature_store_assets.errors import FeatureStoreError

@@ -16,7 +16,7 @@ from feature_store_assets.cli.output import (
     tell,
     trust_code,
 )
-from feature_store_assets.cli.reading import instant
+from feature_store_assets.cli.read import instant
 
 
 @click.command(

@@ -90,10 +90,10 @@ def release(group: str, partition: str, *, as_json: bool) -> None:
     group expects, apply that, release them. A Dagster instance is told, where DAGSTER_HOME is
     set or the folder has a .dagster_home.
     """
-    from feature_store_assets.orchestration import releasing
+    from feature_store_assets.orchestration import quarantine_release
 
     with fs.FeatureStore.from_env() as store:
-        done = releasing.release(store, group, partition)
+        done = quarantine_release.release(store, group, partition)
         rows = done.judged.rows.height
     say(
         f"Released {partition} of {group}: {rows} row(s) are stored, at version {done.version}.",

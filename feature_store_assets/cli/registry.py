@@ -16,7 +16,7 @@ from feature_store_assets.cli.output import (
     trust_code,
 )
 from feature_store_assets.errors import DataError
-from feature_store_assets.storage.foreign import read_file
+from feature_store_assets.storage.untrusted import read_file
 
 
 @click.command(

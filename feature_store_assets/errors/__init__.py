@@ -63,6 +63,31 @@ from feature_store_assets.errors.base import (
     FeatureStoreError as FeatureStoreError,
     suggestion as suggestion,
 )
+from feature_store_assets.errors.data import (
+    AnswerTooLarge as AnswerTooLarge,
+    ChangedFacts as ChangedFacts,
+    DataError as DataError,
+    DuplicateRows as DuplicateRows,
+    NaiveTimestamps as NaiveTimestamps,
+    NullKeys as NullKeys,
+    OutOfBounds as OutOfBounds,
+    OutsideCalendar as OutsideCalendar,
+    OutsideWindow as OutsideWindow,
+    SchemaMismatch as SchemaMismatch,
+    SpineError as SpineError,
+)
+from feature_store_assets.errors.integrity import (
+    ArchiveUnusable as ArchiveUnusable,
+    AuditBroken as AuditBroken,
+    BackupUnusable as BackupUnusable,
+    FeatureDeprecated as FeatureDeprecated,
+    FunctionFailed as FunctionFailed,
+    FunctionNotTrusted as FunctionNotTrusted,
+    NotReproduced as NotReproduced,
+    NotServed as NotServed,
+    SnapshotDamaged as SnapshotDamaged,
+    TrainingSetChanged as TrainingSetChanged,
+)
 from feature_store_assets.errors.names import (
     AmbiguousFeature as AmbiguousFeature,
     BackupNotFound as BackupNotFound,
@@ -85,19 +110,6 @@ from feature_store_assets.errors.names import (
     VersionExpired as VersionExpired,
     ViewNotFound as ViewNotFound,
 )
-from feature_store_assets.errors.rows import (
-    AnswerTooLarge as AnswerTooLarge,
-    ChangedFacts as ChangedFacts,
-    DataError as DataError,
-    DuplicateRows as DuplicateRows,
-    NaiveTimestamps as NaiveTimestamps,
-    NullKeys as NullKeys,
-    OutOfBounds as OutOfBounds,
-    OutsideCalendar as OutsideCalendar,
-    OutsideWindow as OutsideWindow,
-    SchemaMismatch as SchemaMismatch,
-    SpineError as SpineError,
-)
 from feature_store_assets.errors.stores import (
     DagsterUnavailable as DagsterUnavailable,
     ExtraMissing as ExtraMissing,
@@ -106,18 +118,6 @@ from feature_store_assets.errors.stores import (
     RegistryUnusable as RegistryUnusable,
     StorageUnusable as StorageUnusable,
     StoreUnavailable as StoreUnavailable,
-)
-from feature_store_assets.errors.trust import (
-    ArchiveUnusable as ArchiveUnusable,
-    AuditBroken as AuditBroken,
-    BackupUnusable as BackupUnusable,
-    FeatureDeprecated as FeatureDeprecated,
-    FunctionFailed as FunctionFailed,
-    FunctionNotTrusted as FunctionNotTrusted,
-    NotReproduced as NotReproduced,
-    NotServed as NotServed,
-    SnapshotDamaged as SnapshotDamaged,
-    TrainingSetChanged as TrainingSetChanged,
 )
 from feature_store_assets.errors.writes import (
     ArchiveConflict as ArchiveConflict,

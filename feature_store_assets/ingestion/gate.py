@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_store_assets.ingestion.references import Past, fences
+from feature_store_assets.ingestion.reference_profiles import Past, fences
 from feature_store_assets.offline.quarantine import REASONS, Quarantine
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality.drift import Shift, compare
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.registry.statistics import Statistics
 
     # Returns what a snapshot or training set held of a group, by feature.

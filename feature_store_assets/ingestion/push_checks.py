@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from feature_store_assets.errors import OutOfBounds
-from feature_store_assets.ingestion.references import fences
+from feature_store_assets.ingestion.reference_profiles import fences
 from feature_store_assets.offline.schema import PARTITION, TableSchema, examples
 from feature_store_assets.quality.statistics import profile
 from feature_store_assets.quality.verdicts import Judge, described
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.registry.statistics import Statistics
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from feature_store_assets.errors import DataError, suggestion
-from feature_store_assets.lineage.building import ONLINE
+from feature_store_assets.lineage.builder import ONLINE
 from feature_store_assets.lineage.graph import TABLES, Graph, Kind, Node
 from feature_store_assets.registry.dependents import User
 

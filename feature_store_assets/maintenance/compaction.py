@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from feature_store_assets.offline.reading import portions
+from feature_store_assets.offline.scan import portions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.offline.reading import DataFile
+    from feature_store_assets.offline.scan import DataFile
+    from feature_store_assets.offline.table import OfflineTable
 
 # A partition of fewer files is not worth a commit; larger files read well as they are.
 FILES = 8

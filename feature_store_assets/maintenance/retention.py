@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 
 from feature_store_assets.declaration.instants import earlier
 from feature_store_assets.offline.vacuum import Freed
-from feature_store_assets.registry.removals import Removal
+from feature_store_assets.registry.removed_partitions import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.offline.reading import DataFile
+    from feature_store_assets.offline.scan import DataFile
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.parts import Parts
 
 _log = logging.getLogger(__name__)

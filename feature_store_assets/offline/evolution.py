@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from feature_store_assets.declaration.slots import stale
 from feature_store_assets.errors import BreakingChange, SchemaMismatch
-from feature_store_assets.offline.history import SAME_ROWS
-from feature_store_assets.offline.reading import ROW, partitions_of, scan
+from feature_store_assets.offline.commit_history import SAME_ROWS
+from feature_store_assets.offline.scan import ROW, partitions_of, scan
 from feature_store_assets.offline.schema import PARTITION, TableSchema, declared_type
 
 if TYPE_CHECKING:
-    from feature_store_assets.offline.log import DeltaLog
+    from feature_store_assets.offline.delta_log import DeltaLog
 
 
 def evolve(

@@ -25,12 +25,12 @@ import pyarrow as pa
 
 from feature_store_assets.declaration.instants import earlier
 from feature_store_assets.errors import NaiveTimestamps, SpineError, suggestion
-from feature_store_assets.offline.frames import ParquetTable, polars_frame
-from feature_store_assets.offline.gathering import Held, Spilled, width
-from feature_store_assets.offline.reading import gathered
+from feature_store_assets.offline.asof_match import NONE, TIME, History, winners
+from feature_store_assets.offline.calendar_check import refuse_outside
+from feature_store_assets.offline.dataframes import ParquetTable, polars_frame
+from feature_store_assets.offline.ordered_take import Held, Spilled, width
+from feature_store_assets.offline.scan import gathered
 from feature_store_assets.offline.schema import CREATED, UTC_MICROSECONDS, typed_keys
-from feature_store_assets.offline.temporal import refuse_outside
-from feature_store_assets.offline.winners import NONE, TIME, History, winners
 from feature_store_assets.progress import progress
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.offline.gathering import Source
-    from feature_store_assets.offline.reading import DataFile
-    from feature_store_assets.offline.winners import Int64s
+    from feature_store_assets.offline.asof_match import Int64s
+    from feature_store_assets.offline.ordered_take import Source
+    from feature_store_assets.offline.scan import DataFile
+    from feature_store_assets.offline.table import OfflineTable
 
 Known = Literal["event", "latest"] | datetime
 Spine = pa.Table | ParquetTable

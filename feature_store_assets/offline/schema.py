@@ -25,8 +25,8 @@ from feature_store_assets.errors import (
     SpineError,
     suggestion,
 )
-from feature_store_assets.offline.frames import polars_frame
-from feature_store_assets.offline.temporal import refuse_outside
+from feature_store_assets.offline.calendar_check import refuse_outside
+from feature_store_assets.offline.dataframes import polars_frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from feature_store_assets.errors import DataError, FeatureStoreError, suggestion
-from feature_store_assets.offline.frames import plain_strings
+from feature_store_assets.offline.dataframes import plain_strings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from feature_store_assets.offline.history import LOG, history
+from feature_store_assets.offline.commit_history import LOG, history
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from feature_store_assets.errors import ConfigError
-from feature_store_assets.online.connection import Patience, masked
 from feature_store_assets.online.lmdb import LmdbStore
 from feature_store_assets.online.redis import RedisStore
+from feature_store_assets.online.redis_client import Patience, masked
 
 __all__ = ["OnlineStore", "Patience", "open_store"]
 

@@ -18,10 +18,10 @@ from feature_store_assets.declaration.instants import utc
 from feature_store_assets.declaration.request import RequestFeature, compute
 from feature_store_assets.declaration.types import holds, polars_type
 from feature_store_assets.errors import DataError, suggestion
-from feature_store_assets.online.answer import Found, Output
 from feature_store_assets.online.cache import Rows, Stale
-from feature_store_assets.online.joined import JoinedReader, entity_part
-from feature_store_assets.online.read import Reader, Told
+from feature_store_assets.online.decode import Reader, Told
+from feature_store_assets.online.precomputed_views import JoinedReader, entity_part
+from feature_store_assets.online.result import Found, Output
 from feature_store_assets.online.row import KeySpace, RowCodec, micros
 
 # How a request value of each type is written in Python.

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from feature_store_assets.errors import OnlineStoreUnavailable
 from feature_store_assets.online.coalesce import Coalescer
-from feature_store_assets.online.connection import (
+from feature_store_assets.online.redis_client import (
     Patience,
     async_client,
     client,

@@ -12,8 +12,8 @@ from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.declaration.group import OWN_PARAMETERS, FeatureGroup, Window
 from feature_store_assets.errors import FeatureStoreError, PartitionsRejected
-from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
+from feature_store_assets.ingestion.partition_assignment import Slots
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.orchestration.checks import (
     check_specs,

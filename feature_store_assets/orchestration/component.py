@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from feature_store_assets.errors import DeclarationError, suggestion
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 
 
 class FeatureGroupComponent(dg.Component, dg.Model, dg.Resolvable):

@@ -20,7 +20,7 @@ from feature_store_assets.errors import (
     NotFound,
     suggestion,
 )
-from feature_store_assets.registry.applied import Declared
+from feature_store_assets.registry.declarations import Declared
 
 _ONLINE = "online/"
 # Dagster's remarks on what is used on purpose: this very command, and single-run backfills.

@@ -6,11 +6,11 @@ from typing import Any
 
 from feature_store_assets.declaration.group import FeatureGroup, Window
 from feature_store_assets.errors import DeclarationChanged, GroupNotFound
-from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted
-from feature_store_assets.offline.frames import arrow_table
+from feature_store_assets.ingestion.partition_assignment import Slots
+from feature_store_assets.offline.dataframes import arrow_table
 from feature_store_assets.offline.schema import TableSchema, conform
-from feature_store_assets.registry.changes import other_than_added
+from feature_store_assets.registry.compatibility import other_than_added
 from feature_store_assets.store import FeatureStore
 
 Compute = Callable[[Window], Any]

@@ -8,8 +8,8 @@ import polars as pl
 
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.mask import mask_value
+from feature_store_assets.quality.charts import as_markdown, distribution_svg
 from feature_store_assets.quality.drift import Shift
-from feature_store_assets.quality.pictures import as_markdown, distribution_svg
 from feature_store_assets.quality.statistics import Profile, sparkline
 
 _SAMPLE = 5

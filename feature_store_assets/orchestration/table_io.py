@@ -11,10 +11,10 @@ import pyarrow as pa
 from feature_store_assets.dagster_io.names import ALL
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.errors import DataError
-from feature_store_assets.ingestion.assignment import TimeSlots, by_column
-from feature_store_assets.offline.frames import FeatureTable, arrow_table
-from feature_store_assets.offline.raw import RawTable
+from feature_store_assets.ingestion.partition_assignment import TimeSlots, by_column
+from feature_store_assets.offline.dataframes import FeatureTable, arrow_table
 from feature_store_assets.offline.schema import PARTITION, TableSchema
+from feature_store_assets.offline.source_table import RawTable
 from feature_store_assets.store import FeatureStore
 
 # Dagster's own metadata key for the column that a table is partitioned by.

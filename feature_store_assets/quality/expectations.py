@@ -9,8 +9,8 @@ from feature_store_assets.declaration.conditions import Condition
 from feature_store_assets.declaration.expect import Expectation, expect
 from feature_store_assets.declaration.expectations_table import EXPECTATIONS, OWN
 from feature_store_assets.quality.columns import CODE, ROW, selected
-from feature_store_assets.quality.faults import Fences
 from feature_store_assets.quality.gx import Answer, Ask, Validate, session, to_pandas
+from feature_store_assets.quality.row_rules import Fences
 from feature_store_assets.quality.verdicts import (
     ALL_MISSING,
     PERSONAL,

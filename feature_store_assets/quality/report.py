@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from feature_store_assets.declaration.drift import Drift
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.group import FeatureGroup
+from feature_store_assets.quality.charts import distribution_svg, percent, trend_svg
 from feature_store_assets.quality.drift import Shift
-from feature_store_assets.quality.pictures import distribution_svg, percent, trend_svg
 from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.quality.verdicts import Verdict
 

@@ -17,7 +17,7 @@ from feature_store_assets.declaration.expectations_table import OWN
 from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DeclarationError
 from feature_store_assets.quality.columns import feature_type, literal, members, selected
-from feature_store_assets.quality.faults import ROW_RULES, Fences, median
+from feature_store_assets.quality.row_rules import ROW_RULES, Fences, median
 
 Bound = float | date | None
 Kind = Literal["rows", "value", "table"]

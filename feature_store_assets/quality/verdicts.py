@@ -15,10 +15,10 @@ import polars as pl
 from feature_store_assets.declaration.conditions import Condition
 from feature_store_assets.declaration.expect import Expectation
 from feature_store_assets.offline.schema import PARTITION
+from feature_store_assets.quality.aggregates import ROWS_SHOWN, Counts
 from feature_store_assets.quality.columns import CODE, ROW, missing_as_null, unevaluable
-from feature_store_assets.quality.counts import ROWS_SHOWN, Counts
-from feature_store_assets.quality.faults import Fences
 from feature_store_assets.quality.patterns import test_of
+from feature_store_assets.quality.row_rules import Fences
 from feature_store_assets.quality.rules import Rule, by_value, lasts, rule
 
 Outcome = Literal["passed", "failed", "not evaluated"]

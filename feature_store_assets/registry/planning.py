@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from feature_store_assets.declaration.group import FeatureGroup
-from feature_store_assets.registry.changes import breaking, differences
+from feature_store_assets.registry.compatibility import breaking, differences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from feature_store_assets.registry.applied import Applied, Declared
+    from feature_store_assets.registry.declarations import Applied, Declared
     from feature_store_assets.registry.dependents import Dependents, User
 
 

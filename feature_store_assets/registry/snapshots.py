@@ -15,7 +15,7 @@ from feature_store_assets.errors import SnapshotNotFound, VersionExpired
 from feature_store_assets.registry.audit import append
 from feature_store_assets.registry.database import snapshots
 from feature_store_assets.registry.pins import pin, release
-from feature_store_assets.registry.removals import floor_of
+from feature_store_assets.registry.removed_partitions import floor_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from feature_store_assets.declaration.group import FeatureGroup
     from feature_store_assets.declaration.view import FeatureView
     from feature_store_assets.quality.statistics import Profile
-    from feature_store_assets.registry.applied import Edit
+    from feature_store_assets.registry.declarations import Edit
     from feature_store_assets.registry.dependents import User
-    from feature_store_assets.registry.stages import Standings
+    from feature_store_assets.registry.lifecycle import Standings
     from feature_store_assets.registry.usage import Reads
 
 _PARTITIONS = 10

@@ -21,7 +21,7 @@ from feature_store_assets.errors import (
     SpineError,
     suggestion,
 )
-from feature_store_assets.offline.frames import ParquetTable, arrow_table
+from feature_store_assets.offline.dataframes import ParquetTable, arrow_table
 from feature_store_assets.offline.point_in_time import Join, Known, Lookup, Spine
 from feature_store_assets.offline.schema import lossless
 from feature_store_assets.offline.sql import is_query
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from feature_store_assets.config import FeatureStoreConfig
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
-    from feature_store_assets.registry.asked import Asked, Chosen
+    from feature_store_assets.offline.table import OfflineTable
+    from feature_store_assets.registry.selection import Asked, Chosen
     from feature_store_assets.snapshots import Snapshots
 
 _MICROSECOND = timedelta(microseconds=1)

@@ -17,15 +17,15 @@ from starlette.types import ASGIApp
 from feature_store_assets.errors import FeatureStoreError
 from feature_store_assets.online.cache import RowCache
 from feature_store_assets.server import metrics
-from feature_store_assets.server.alarm import ErrorAlarm
+from feature_store_assets.server.auth import Guard
 from feature_store_assets.server.catalogue import catalogue
-from feature_store_assets.server.documents import LEAN, document
+from feature_store_assets.server.error_rate_alert import ErrorAlarm
+from feature_store_assets.server.errors import Problem, problem
+from feature_store_assets.server.fast_routes import LeanRoutes, admit, route_of
 from feature_store_assets.server.feast import FeastFeatures
-from feature_store_assets.server.guard import Guard
-from feature_store_assets.server.lean import LeanRoutes, admit, route_of
 from feature_store_assets.server.online import OnlineFeatures
-from feature_store_assets.server.pages import Page, Pages
-from feature_store_assets.server.problems import Problem, problem
+from feature_store_assets.server.openapi import LEAN, document
+from feature_store_assets.server.page_routes import Page, Pages
 from feature_store_assets.server.push import pushing
 from feature_store_assets.store import FeatureStore
 

@@ -17,15 +17,15 @@ from msgspec import Meta, Struct
 
 from feature_store_assets.errors import FeatureStoreError, NotFound, suggestion
 from feature_store_assets.online.row import instant
-from feature_store_assets.server.lean import decoded
+from feature_store_assets.server.errors import Problem, problem
+from feature_store_assets.server.fast_routes import decoded
 from feature_store_assets.server.online import named_floats
-from feature_store_assets.server.problems import Problem, problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from feature_store_assets.online.answer import Found
     from feature_store_assets.online.query import Query
+    from feature_store_assets.online.result import Found
     from feature_store_assets.server.online import OnlineFeatures
     from feature_store_assets.store import FeatureStore
 

@@ -22,11 +22,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from feature_store_assets.errors import DeclarationError, StoreUnavailable
-from feature_store_assets.server.problems import Problem
+from feature_store_assets.server.errors import Problem
 
 if TYPE_CHECKING:
-    from feature_store_assets.online.answer import Found
-    from feature_store_assets.online.read import Told
+    from feature_store_assets.online.decode import Told
+    from feature_store_assets.online.result import Found
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

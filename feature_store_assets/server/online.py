@@ -10,16 +10,16 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from feature_store_assets.errors import DataError
+from feature_store_assets.json_values import named, reader
 from feature_store_assets.online.row import instant
-from feature_store_assets.server.lean import decoded
-from feature_store_assets.server.problems import Problem
-from feature_store_assets.wire import named, reader
+from feature_store_assets.server.errors import Problem
+from feature_store_assets.server.fast_routes import decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from feature_store_assets.online.answer import Found
     from feature_store_assets.online.query import Query
+    from feature_store_assets.online.result import Found
     from feature_store_assets.server.metrics import Observer
     from feature_store_assets.store import FeatureStore
 

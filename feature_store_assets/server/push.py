@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from feature_store_assets.declaration.types import type_name
 from feature_store_assets.errors import DataError
+from feature_store_assets.json_values import reader
 from feature_store_assets.server import metrics
-from feature_store_assets.server.lean import decoded
+from feature_store_assets.server.fast_routes import decoded
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.wire import reader
 
 
 class PushRequest(BaseModel):

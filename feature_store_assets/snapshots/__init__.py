@@ -23,7 +23,7 @@ from feature_store_assets.snapshots.manifest import About, digests, held, manife
 
 if TYPE_CHECKING:
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.registry.holds import Holds
     from feature_store_assets.registry.pins import Pin, Pins
     from feature_store_assets.registry.snapshots import Snapshot, SnapshotTable

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.offline.table import OfflineTable
 
     # Returns how far each feature of the second frame is from the first.
     Shifted = Callable[[FeatureGroup, pl.DataFrame, pl.DataFrame], Mapping[str, Any]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.storage import Location
 
     # Returns the statistics of each feature over partitions of a group, as JSON.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from feature_store_assets.errors import ConfigError, suggestion
 from feature_store_assets.storage.folder import Folder
-from feature_store_assets.storage.objects import SCHEMES, Bucket
+from feature_store_assets.storage.object_store import SCHEMES, Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from feature_store_assets.storage.sink import Sink, Written
+    from feature_store_assets.storage.file_writer import Sink, Written
 
 
 class Location(Protocol):

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
 
 from feature_store_assets.errors import LocationUnusable
-from feature_store_assets.storage.sink import Sink, Written, digest, unusable
+from feature_store_assets.storage.file_writer import Sink, Written, digest, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

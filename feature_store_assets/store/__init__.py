@@ -1,14 +1,14 @@
 """`FeatureStore`: the one object that training and serving code hold."""
 
-from feature_store_assets.store.archiving import Archiving
-from feature_store_assets.store.backing import Backing
-from feature_store_assets.store.declaring import Declaring
-from feature_store_assets.store.judging import Judging
+from feature_store_assets.store.archive import Archiving
+from feature_store_assets.store.backup import Backing
+from feature_store_assets.store.declarations import Declaring
 from feature_store_assets.store.keeping import Keeping
+from feature_store_assets.store.lineage import Tracing
+from feature_store_assets.store.offline import Reading
 from feature_store_assets.store.online import Online
-from feature_store_assets.store.reading import Reading
-from feature_store_assets.store.tracing import Tracing
-from feature_store_assets.store.writing import Writing
+from feature_store_assets.store.quality import Judging
+from feature_store_assets.store.writes import Writing
 
 
 class FeatureStore(

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from feature_store_assets.declaration.group import FeatureGroup
-    from feature_store_assets.ingestion.review import Review
-    from feature_store_assets.lineage.answers import Lineage
-    from feature_store_assets.offline.delta import OfflineTable
+    from feature_store_assets.ingestion.revalidation import Review
+    from feature_store_assets.lineage.queries import Lineage
+    from feature_store_assets.offline.table import OfflineTable
     from feature_store_assets.registry.alerts import Alerts
-    from feature_store_assets.registry.applied import Applied
     from feature_store_assets.registry.audit import Audit
+    from feature_store_assets.registry.declarations import Applied
     from feature_store_assets.registry.holds import Holds
-    from feature_store_assets.registry.stages import Stages
+    from feature_store_assets.registry.lifecycle import Stages
     from feature_store_assets.registry.tokens import Tokens
     from feature_store_assets.registry.usage import Usage
-    from feature_store_assets.retrieval.serving import Serving
+    from feature_store_assets.retrieval.online import Serving
     from feature_store_assets.snapshots import Snapshots
     from feature_store_assets.storage import Location
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from feature_store_assets.online import OnlineStore
-    from feature_store_assets.online.answer import Output
     from feature_store_assets.online.generations import Rebuilt
     from feature_store_assets.online.publish import Published
+    from feature_store_assets.online.result import Output
 
 
 class Online(Facade):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.training_sets import TrainingSetTable
     from feature_store_assets.retrieval.historical import Historical
     from feature_store_assets.storage import Location
-    from feature_store_assets.storage.sink import Sink
+    from feature_store_assets.storage.file_writer import Sink
     from feature_store_assets.training.manifest import Recipe
     from feature_store_assets.training.stored import Rejoin
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from feature_store_assets.declaration.instants import utc
 from feature_store_assets.errors import DataError, suggestion
-from feature_store_assets.offline.frames import polars_frame
+from feature_store_assets.offline.dataframes import polars_frame
 from feature_store_assets.offline.point_in_time import spine_times
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from feature_store_assets.errors import (
     NotReproduced,
     TrainingSetChanged,
 )
+from feature_store_assets.offline.dataframes import FeatureTable, ParquetTable
 from feature_store_assets.offline.digest import TableDigest
-from feature_store_assets.offline.frames import FeatureTable, ParquetTable
 from feature_store_assets.registry.pins import training_pin
 from feature_store_assets.registry.training_sets import Recorded
 from feature_store_assets.snapshots.manifest import packages

@@ -29,13 +29,13 @@ from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import each_file
 from feature_store_assets.storage import location
 from feature_store_assets.storage.folder import UNFINISHED
-from feature_store_assets.storage.foreign import (
+from feature_store_assets.storage.sealed_json import read_sealed
+from feature_store_assets.storage.untrusted import (
     UNSOUND,
     check_file,
     check_paths,
     read_file,
 )
-from feature_store_assets.storage.sealed import read_sealed
 from feature_store_assets.transfer.registry_state import read_state
 
 FORMAT, VERSION = "feature-store archive", 1

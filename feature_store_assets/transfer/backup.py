@@ -55,8 +55,17 @@ from feature_store_assets.registry.leases import Leases
 from feature_store_assets.registry.pins import pin, unpin
 from feature_store_assets.snapshots.manifest import packages
 from feature_store_assets.storage import Location, location
-from feature_store_assets.storage.sink import Written
-from feature_store_assets.transfer.backups import (
+from feature_store_assets.storage.file_writer import Written
+from feature_store_assets.transfer.backup_inventory import (
+    Wanted,
+    loose,
+    place_of,
+    present,
+    table_files,
+    training_set,
+    versions,
+)
+from feature_store_assets.transfer.backup_repository import (
     CONTENT,
     FORMAT,
     VERSION,
@@ -74,17 +83,8 @@ from feature_store_assets.transfer.backups import (
     stored_sizes,
     write_manifest,
 )
-from feature_store_assets.transfer.contents import (
-    Wanted,
-    loose,
-    place_of,
-    present,
-    table_files,
-    training_set,
-    versions,
-)
-from feature_store_assets.transfer.dump import Dumped, dump
-from feature_store_assets.transfer.known import (
+from feature_store_assets.transfer.registry_dump import Dumped, dump
+from feature_store_assets.transfer.store_integrity import (
     BACKUP,
     Known,
     check_root,

@@ -23,20 +23,20 @@ from feature_store_assets.errors import (
     suggestion,
 )
 from feature_store_assets.registry import database as tables
-from feature_store_assets.registry.applied import admitted, put
 from feature_store_assets.registry.audit import append
-from feature_store_assets.registry.changes import breaking
+from feature_store_assets.registry.compatibility import breaking
 from feature_store_assets.registry.database import actor_of
-from feature_store_assets.registry.functions import trust, untrusted
-from feature_store_assets.storage.foreign import UNSOUND
-from feature_store_assets.storage.sealed import opened, seal
-from feature_store_assets.transfer.rows import as_now, decoded, encoded, in_schema
+from feature_store_assets.registry.declarations import admitted, put
+from feature_store_assets.registry.trusted_functions import trust, untrusted
+from feature_store_assets.storage.sealed_json import opened, seal
+from feature_store_assets.storage.untrusted import UNSOUND
+from feature_store_assets.transfer.row_codec import as_now, decoded, encoded, in_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from feature_store_assets.registry.applied import Declared
     from feature_store_assets.registry.database import Database
+    from feature_store_assets.registry.declarations import Declared
 
 OnConflict = Literal["refuse", "keep", "replace"]
 Row = dict[str, Any]

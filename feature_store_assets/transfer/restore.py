@@ -31,19 +31,19 @@ from feature_store_assets.errors import (
     StorageUnusable,
 )
 from feature_store_assets.progress import Told, each_file
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database
+from feature_store_assets.registry.declarations import Applied
 from feature_store_assets.storage import Location, location
 from feature_store_assets.storage.folder import fsync
-from feature_store_assets.storage.foreign import UNSOUND
-from feature_store_assets.transfer.backups import (
+from feature_store_assets.storage.untrusted import UNSOUND
+from feature_store_assets.transfer.backup_inventory import check_inside, place_of
+from feature_store_assets.transfer.backup_repository import (
     Manifest,
     StoredFile,
     manifest_of,
     misfits,
 )
-from feature_store_assets.transfer.contents import check_inside, place_of
-from feature_store_assets.transfer.dump import check_free, clear, load
+from feature_store_assets.transfer.registry_dump import check_free, clear, load
 
 # Publishes what groups committed and did not publish, in the store of these settings; returns how
 # many partitions these were, and the groups that refuse.

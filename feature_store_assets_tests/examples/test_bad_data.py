@@ -11,8 +11,8 @@ from feature_store_assets.dagster_io.partitions import dagster_partitions
 from feature_store_assets.errors import DataError, DuplicateRows, OutsideWindow, SchemaMismatch
 from feature_store_assets.examples.flights.data import read_flights
 from feature_store_assets.examples.flights.features import plane_day
-from feature_store_assets.ingestion.assignment import Slots
 from feature_store_assets.ingestion.gate import Admitted, Judged
+from feature_store_assets.ingestion.partition_assignment import Slots
 from feature_store_assets.orchestration.materialize import materialize
 from feature_store_assets.quality.drift import Shift
 from feature_store_assets.quality.verdicts import Verdict

@@ -13,8 +13,8 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import polars_type
 from feature_store_assets.errors import OutOfBounds
+from feature_store_assets.ingestion.push import Mode
 from feature_store_assets.ingestion.push_checks import Broken, broken_by
-from feature_store_assets.ingestion.pushing import Mode
 from feature_store_assets.quality.expectations import check
 from feature_store_assets.quality.statistics import profile
 from feature_store_assets.quality.verdicts import Judge

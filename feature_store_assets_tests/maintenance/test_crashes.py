@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from feature_store_assets import Feature, FeatureStore
-from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.history import history
+from feature_store_assets.offline.commit_history import history
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets_tests.stores import at, folder_of, new_store, pushed, row
 
 KILLS = min(20, int(os.environ.get("KILLS", "1")))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.log import Commit
+from feature_store_assets.offline.delta_log import Commit
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.storage import location
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)

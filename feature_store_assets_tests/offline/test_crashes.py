@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from feature_store_assets.offline.delta import OfflineTable
-from feature_store_assets.offline.history import history
+from feature_store_assets.offline.commit_history import history
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.storage import location
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table, write_day
 from feature_store_assets_tests.stores import folder_of
@@ -24,7 +24,7 @@ import signal
 import sys
 from pathlib import Path
 import deltalake
-from feature_store_assets.offline.delta import OfflineTable
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.storage import location
 from feature_store_assets_tests.offline.tables import SCHEMA, write_day
 

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from feature_store_assets.errors import SnapshotDamaged, TrainingSetChanged, VersionExpired
-from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.quarantine import Quarantine
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets.storage import Location, location
 from feature_store_assets_tests.offline.tables import SCHEMA, write_day
 from feature_store_assets_tests.servers import object_store

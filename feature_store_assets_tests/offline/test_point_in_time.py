@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.errors import NaiveTimestamps, SpineError
 from feature_store_assets.offline import point_in_time
-from feature_store_assets.offline.delta import OfflineTable
 from feature_store_assets.offline.point_in_time import Join, Known, Lookup
 from feature_store_assets.offline.schema import UTC_MICROSECONDS, TableSchema, conform
+from feature_store_assets.offline.table import OfflineTable
 from feature_store_assets_tests.offline.tables import DAY, SCHEMA, frame, new_table
 from feature_store_assets_tests.strategies import cases, histories_of, instants, spines, ttls
 

@@ -11,8 +11,8 @@ import redis
 
 from feature_store_assets.errors import ConfigError, OnlineStoreUnavailable
 from feature_store_assets.online import OnlineStore, open_store
-from feature_store_assets.online.connection import masked
 from feature_store_assets.online.redis import RedisStore
+from feature_store_assets.online.redis_client import masked
 from feature_store_assets.online.row import KeySpace, sortable, tombstone
 from feature_store_assets_tests.servers import cluster, connecting, free_port, sentinel, tcp_server
 

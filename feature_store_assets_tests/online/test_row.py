@@ -232,7 +232,7 @@ def test_microseconds_are_exact_far_from_now() -> None:
 
 def test_importing_the_room_loads_nothing_heavy() -> None:
     code = (
-        "import sys, feature_store_assets.online.read, feature_store_assets.online.publish\n"
+        "import sys, feature_store_assets.online.decode, feature_store_assets.online.publish\n"
         "heavy = {'redis', 'lmdb', 'polars', 'pyarrow', 'pandas', 'numpy', 'dagster'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

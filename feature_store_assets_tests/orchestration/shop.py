@@ -21,7 +21,7 @@ from feature_store_assets import (
     expect,
     feature_group,
 )
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2025-01-01")

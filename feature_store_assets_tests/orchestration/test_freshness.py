@@ -11,7 +11,7 @@ from feature_store_assets import Feature, FeatureGroup, expect, feature_group
 from feature_store_assets.dagster_io.freshness import Freshness, ended, freshness
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.orchestration.freshness import freshness_policy, materialized_freshness
-from feature_store_assets.registry.removals import Removal
+from feature_store_assets.registry.removed_partitions import Removal
 from feature_store_assets_tests.meters import DAYS, fill, meters
 from feature_store_assets_tests.orchestration.shop import Shop, customer, day, spending
 from feature_store_assets_tests.stores import new_store, pushed, row

@@ -15,7 +15,7 @@ from feature_store_assets import Entity, Feature, FeatureGroup, Window, feature_
 from feature_store_assets.dagster_io.partitions import as_ranges, dagster_partitions
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.errors import OutsideWindow
-from feature_store_assets.ingestion.assignment import Slots
+from feature_store_assets.ingestion.partition_assignment import Slots
 from feature_store_assets_tests.counts import some
 from feature_store_assets_tests.orchestration.shop import DAYS, Shop, day, failure
 

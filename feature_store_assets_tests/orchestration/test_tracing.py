@@ -11,7 +11,7 @@ import pytest
 from feature_store_assets.dagster_io.code_location import load_definitions
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.errors import DagsterUnavailable, DataError, LineageNotFound, NotFound
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import market
 from feature_store_assets_tests.orchestration.shop import Shop, day, orders

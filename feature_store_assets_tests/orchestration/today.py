@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from feature_store_assets import Entity, Feature, FeatureGroup, Window, feature_group
-from feature_store_assets.orchestration.location import build_definitions
+from feature_store_assets.orchestration.definitions import build_definitions
 
 # Three days that are over, whenever the test runs.
 FIRST = (datetime.now(UTC) - timedelta(days=3)).date()

@@ -10,11 +10,11 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import BreakingChange
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.declarations import Applied
+from feature_store_assets.registry.lifecycle import Stages
 from feature_store_assets.registry.search import search
-from feature_store_assets.registry.stages import Stages
 
 _spawn = multiprocessing.get_context("spawn")
 

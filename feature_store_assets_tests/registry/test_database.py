@@ -15,12 +15,12 @@ from alembic.script import ScriptDirectory
 import feature_store_assets.registry.database as module
 from feature_store_assets.errors import RegistryUnusable, StorageUnusable
 from feature_store_assets.registry.alerts import Alerts
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import SCHEMAS, Database, metadata
+from feature_store_assets.registry.declarations import Applied
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import TrainingSetTable
-from feature_store_assets.transfer.rows import in_schema
+from feature_store_assets.transfer.row_codec import in_schema
 from feature_store_assets_tests.migrations import migrate
 
 

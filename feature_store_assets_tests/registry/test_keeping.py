@@ -20,9 +20,9 @@ from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import _MIGRATIONS, Database, pins
 from feature_store_assets.registry.holds import Holds
 from feature_store_assets.registry.pins import Pins
-from feature_store_assets.registry.removals import Removal, Removals
+from feature_store_assets.registry.removed_partitions import Removal, Removals
 from feature_store_assets.registry.snapshots import SnapshotTable
-from feature_store_assets.transfer.rows import in_schema
+from feature_store_assets.transfer.row_codec import in_schema
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 

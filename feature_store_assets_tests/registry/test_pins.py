@@ -9,10 +9,10 @@ from alembic import command
 from alembic.config import Config
 
 from feature_store_assets.errors import NameTaken, SnapshotNotFound
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import _MIGRATIONS, Database, pins
+from feature_store_assets.registry.declarations import Applied
 from feature_store_assets.registry.pins import OwnerKind, Pins
-from feature_store_assets.transfer.rows import in_schema
+from feature_store_assets.transfer.row_codec import in_schema
 
 
 def test_a_snapshot_pins_groups_at_versions(database: Database) -> None:

@@ -12,8 +12,8 @@ from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.partitions import Partitions
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.registry.actor import Actor
-from feature_store_assets.registry.applied import Applied, Declared
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.declarations import Applied, Declared
 from feature_store_assets.registry.dependents import (
     Dependents,
     TrainingSetFeatures,

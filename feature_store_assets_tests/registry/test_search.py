@@ -17,10 +17,10 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import BreakingChange, StorageUnusable
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.declarations import Applied
+from feature_store_assets.registry.lifecycle import Stages, Standing
 from feature_store_assets.registry.search import Filters, Freshness, Hit, search, words
-from feature_store_assets.registry.stages import Stages, Standing
 from feature_store_assets_tests.counts import examples
 
 USER = Entity("user", {"user_id": "string"})

@@ -21,7 +21,7 @@ from feature_store_assets.errors import (
     FunctionFailed,
     SpineError,
 )
-from feature_store_assets.offline.frames import ParquetTable
+from feature_store_assets.offline.dataframes import ParquetTable
 from feature_store_assets.offline.point_in_time import Join, Lookup
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests import functions

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.declaration.feature import Feature
-from feature_store_assets.offline.raw import RawTable
+from feature_store_assets.offline.source_table import RawTable
 from feature_store_assets.registry.database import metadata
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.stores import at, new_store, pushed, row

@@ -15,7 +15,7 @@ from feature_store_assets.errors import (
     ArchiveUnusable,
 )
 from feature_store_assets.storage import location
-from feature_store_assets.storage.sealed import seal
+from feature_store_assets.storage.sealed_json import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.archive import Archive, digested
 from feature_store_assets_tests.stores import traces

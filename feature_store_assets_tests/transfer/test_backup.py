@@ -27,14 +27,14 @@ from feature_store_assets.registry.pins import OwnerKind
 from feature_store_assets.storage import location
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.backup import _Run, _scratch
-from feature_store_assets.transfer.backups import (
+from feature_store_assets.transfer.backup_repository import (
     list_backups,
     manifests,
     mark_owner,
     note,
     verify_backup,
 )
-from feature_store_assets.transfer.known import known_to
+from feature_store_assets.transfer.store_integrity import known_to
 from feature_store_assets_tests.servers import postgres_server, redis_server
 from feature_store_assets_tests.stores import at, new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import (

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.errors import BackupNotFound, RestoreRefused
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.backups import list_backups, verify_backup
+from feature_store_assets.transfer.backup_repository import list_backups, verify_backup
 from feature_store_assets_tests.servers import postgres_server
 from feature_store_assets_tests.stores import row
 from feature_store_assets_tests.transfer.backups import answers, config_at, stocked

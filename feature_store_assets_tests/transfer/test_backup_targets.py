@@ -19,9 +19,14 @@ from feature_store_assets.errors import (
     LocationUnusable,
 )
 from feature_store_assets.storage import location
-from feature_store_assets.storage.sealed import seal
+from feature_store_assets.storage.sealed_json import seal
 from feature_store_assets.store import FeatureStore
-from feature_store_assets.transfer.backups import list_backups, manifests, note, verify_backup
+from feature_store_assets.transfer.backup_repository import (
+    list_backups,
+    manifests,
+    note,
+    verify_backup,
+)
 from feature_store_assets_tests.servers import object_store
 from feature_store_assets_tests.stores import new_store, pushed, row
 from feature_store_assets_tests.transfer.backups import config_at, tree

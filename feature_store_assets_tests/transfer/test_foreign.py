@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 from feature_store_assets.declaration.feature import Feature
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import FeatureStoreError
-from feature_store_assets.storage.sealed import seal
+from feature_store_assets.storage.sealed_json import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.stores import at, new_store, pushed, row

@@ -24,18 +24,18 @@ from feature_store_assets.errors import (
 from feature_store_assets.quality.statistics import Profile
 from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.alerts import Alert, Alerts
-from feature_store_assets.registry.applied import Applied
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
+from feature_store_assets.registry.declarations import Applied
+from feature_store_assets.registry.lifecycle import Stages, Standing
 from feature_store_assets.registry.models import Model, Models
 from feature_store_assets.registry.pins import Pins
 from feature_store_assets.registry.search import search
-from feature_store_assets.registry.stages import Stages, Standing
 from feature_store_assets.registry.statistics import Statistics
 from feature_store_assets.registry.tokens import Tokens
 from feature_store_assets.registry.training_sets import Recorded, TrainingSetTable
 from feature_store_assets.registry.usage import Usage
-from feature_store_assets.storage.sealed import seal
+from feature_store_assets.storage.sealed_json import seal
 from feature_store_assets.transfer.registry_state import PARTS, export_state, import_state
 
 X, Y = Feature("x", "int64"), Feature("y", "float64")

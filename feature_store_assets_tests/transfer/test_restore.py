@@ -19,7 +19,7 @@ from feature_store_assets.errors import (
     StorageUnusable,
 )
 from feature_store_assets.registry.database import SCHEMAS, Database
-from feature_store_assets.storage.sealed import seal
+from feature_store_assets.storage.sealed_json import seal
 from feature_store_assets.store import FeatureStore
 from feature_store_assets.transfer.restore import restore
 from feature_store_assets_tests.stores import new_store, pushed, row
