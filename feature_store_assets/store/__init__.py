@@ -1,18 +1,28 @@
 """`FeatureStore`: the one object that training and serving code hold."""
 
-from feature_store_assets.store.archive import Archiving
-from feature_store_assets.store.backup import Backing
-from feature_store_assets.store.declarations import Declaring
-from feature_store_assets.store.keeping import Keeping
-from feature_store_assets.store.lineage import Tracing
-from feature_store_assets.store.offline import Reading
-from feature_store_assets.store.online import Online
-from feature_store_assets.store.quality import Judging
-from feature_store_assets.store.writes import Writing
+from feature_store_assets.store.archive import ArchiveVerbs
+from feature_store_assets.store.backup import BackupVerbs
+from feature_store_assets.store.declarations import DeclarationVerbs
+from feature_store_assets.store.lineage import LineageVerbs
+from feature_store_assets.store.maintenance import MaintenanceVerbs
+from feature_store_assets.store.offline import OfflineVerbs
+from feature_store_assets.store.online import OnlineVerbs
+from feature_store_assets.store.quality import QualityVerbs
+from feature_store_assets.store.snapshots import SnapshotVerbs
+from feature_store_assets.store.writes import WriteVerbs
 
 
 class FeatureStore(
-    Declaring, Writing, Reading, Online, Judging, Keeping, Tracing, Archiving, Backing
+    DeclarationVerbs,
+    WriteVerbs,
+    OfflineVerbs,
+    OnlineVerbs,
+    QualityVerbs,
+    SnapshotVerbs,
+    MaintenanceVerbs,
+    LineageVerbs,
+    ArchiveVerbs,
+    BackupVerbs,
 ):
     """Declared features: written, joined for training, served.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feature_store_assets.transfer.registry_state import OnConflict
 
 
-class Archiving(Facade):
+class ArchiveVerbs(Facade):
     """Brings rows out of the store, and into it."""
 
     def export_archive(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Backing(Facade):
+class BackupVerbs(Facade):
     """Backs the store up."""
 
     def backup(

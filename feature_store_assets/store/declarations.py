@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Declaring(Facade):
+class DeclarationVerbs(Facade):
     """Keeps what is declared."""
 
     def apply(self, *declarations: Declared) -> list[Change]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feature_store_assets.lineage.queries import Direction
 
 
-class Tracing(Facade):
+class LineageVerbs(Facade):
     """Tells what comes from what."""
 
     def log_model(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from feature_store_assets.training.stored import TrainingSet
 
 
-class Reading(Facade):
+class OfflineVerbs(Facade):
     """Reads rows offline."""
 
     def read_features(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from feature_store_assets.online.result import Output
 
 
-class Online(Facade):
+class OnlineVerbs(Facade):
     """Keeps and reads online rows."""
 
     @property

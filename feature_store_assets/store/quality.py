@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from feature_store_assets.registry.statistics import Profiles
 
 
-class Judging(Facade):
+class QualityVerbs(Facade):
     """Judges stored rows."""
 
     def compute_feature_statistics(

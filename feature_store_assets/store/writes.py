@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from feature_store_assets.ingestion.gate import Admitted
 
 
-class Writing(Facade):
+class WriteVerbs(Facade):
     """Writes rows to pushed groups."""
 
     def write_features(
