@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from feature_store_assets.orchestration.definitions import (
         build_definitions as build_definitions,
     )
+    from feature_store_assets.registry.actor import Actor as Actor
     from feature_store_assets.registry.search import Filters as Filters
     from feature_store_assets.server.metrics import metric as metric
     from feature_store_assets.store import FeatureStore as FeatureStore
     from feature_store_assets.training.stored import TrainingSet as TrainingSet
 
 _HOME = {
+    "Actor": "registry.actor",
     "build_definitions": "orchestration.definitions",
     "Drift": "declaration.drift",
     "Entity": "declaration.feature",

@@ -1,12 +1,14 @@
 """Who acts: it stands in the audit log, in counts of reads, and in what was made."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from feature_store_assets import Feature, FeatureStore
+from feature_store_assets.errors import DataError
 from feature_store_assets.orchestration.definitions import build_definitions
 from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.audit import Entry
@@ -32,6 +34,20 @@ def people(store: FeatureStore) -> FeatureStore:
 def acts(store: FeatureStore) -> list[tuple[str, str, str]]:
     """Who did what, and how that is known."""
     return [(each.actor, each.source, each.action) for each in store.audit.entries()]
+
+
+@pytest.mark.parametrize(
+    "name", [5, b"ann", "", " ", "a\nb", "a\0b", "\ud800", "\u202eann", "a" * 129, ["ann"]]
+)
+def test_what_is_no_name_is_refused_before_anything_is_done(
+    people: FeatureStore, name: Any
+) -> None:
+    before = acts(people)
+    with pytest.raises(DataError, match=r"actor"):
+        people.acting_as(name)
+    with pytest.raises(DataError, match=r"actor"):
+        FeatureStore(people.config, actor=name)
+    assert acts(people) == before
 
 
 def test_by_default_the_user_of_the_process_acts(people: FeatureStore) -> None:

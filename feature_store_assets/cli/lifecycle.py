@@ -130,10 +130,10 @@ def list_(limit: int, *, as_json: bool) -> None:
     with fs.FeatureStore.from_env() as store:
         entries = store.audit.newest(limit)
     print_rows(
-        ["sequence", "at", "actor", "action", "subject", "detail"],
+        ["sequence", "at", "actor", "action", "subject", "detail", "source"],
         [
             [each.sequence, each.at, each.actor, each.action, each.subject,
-             dict(each.detail) if as_json else _words(each.detail)]
+             dict(each.detail) if as_json else _words(each.detail), each.source]
             for each in entries
         ],
         as_json=as_json,

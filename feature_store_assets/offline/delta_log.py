@@ -23,6 +23,7 @@ from feature_store_assets.offline.commit_history import (
 )
 from feature_store_assets.offline.scan import DataFile, times_in
 from feature_store_assets.offline.schema import CREATED, PARTITION
+from feature_store_assets.storage.untrusted import check_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 # The log's statistics cut timestamps to milliseconds; in microseconds.
 _STATISTIC_STEP = 1_000
+# What a path outside of the table has to hold; few others do.
+_OUTSIDE = r"(?i)^/|^[a-z]:|\.\.|//|\\|%2e|%2f|%5c"
 _COMMIT = "feature_store.commit"
 _MOVE = "Set FEATURE_STORE_STORAGE_PATH to a plain folder that you may write to."
 _APPENDS = "feature_store.appends"
@@ -220,6 +223,13 @@ class DeltaLog:
             _bound(actions, f"max.{self._timestamp}", _STATISTIC_STEP),
         )
         folder = self.location.uri
+        for path in chosen.filter(pl.col("path").str.contains(_OUTSIDE))["path"]:
+            try:
+                check_path(unquote(path), "its table")
+            except ValueError as error:
+                raise StorageUnusable(
+                    self.location.shown, f"its log names a file: {error}"
+                ) from None
         return [
             self._dated(DataFile(unquote(path), key, rows, size, first, last, folder))
             for path, key, rows, size, first, last in chosen.sort(partition, "path").iter_rows()

@@ -17,7 +17,7 @@ from feature_store_assets.declaration.expect import Expectation
 from feature_store_assets.offline.schema import PARTITION
 from feature_store_assets.quality.aggregates import ROWS_SHOWN, Counts
 from feature_store_assets.quality.columns import CODE, ROW, missing_as_null, unevaluable
-from feature_store_assets.quality.patterns import test_of
+from feature_store_assets.quality.patterns import right_texts
 from feature_store_assets.quality.row_rules import Fences
 from feature_store_assets.quality.rules import Rule, by_value, lasts, rule
 
@@ -203,13 +203,12 @@ class Judge:
         """Return the rule of an expectation, if it has one."""
         if asked.column is None or self.schema.get(asked.column) != pl.String:
             return rule(asked, self.schema, self._features, self._fences)
-        right = test_of(asked)
+        # Each distinct text once; how often it occurs is counted as for other rules.
+        texts = self.rows[asked.column].drop_nulls().unique()
+        right = right_texts(asked, texts)
         if right is None:
             return rule(asked, self.schema, self._features, self._fences)
-        # Each distinct text once; how often it occurs is counted as for other rules.
-        texts = self.rows[asked.column].drop_nulls().unique().to_list()
-        at_fault = pl.Series([each for each in texts if not right(each)], dtype=pl.String)
-        return by_value(asked, self.schema, at_fault)
+        return by_value(asked, self.schema, texts.filter(~right))
 
     def _counted(self, rules: Mapping[int, Rule]) -> Verdicts:
         counts = Counts(self.rows, rules, len(self.keys))

@@ -286,7 +286,7 @@ class Database:
     """
 
     def __init__(self, url: str, actor: Actor | None = None) -> None:
-        self.actor = actor or Actor.of_process()
+        self.actor = Actor.of(actor)
         try:
             self._url = make_url(url)
             self.shown = self._url.render_as_string(hide_password=True)

@@ -6,6 +6,7 @@ that is written stands there whole or not at all, and replaces what had its name
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 from feature_store_assets.errors import ConfigError, suggestion
@@ -135,15 +136,20 @@ def location(place: str | Path) -> Location:
     ConfigError
         The URL's scheme is not supported.
     """
-    scheme, found, rest = str(place).partition("://")
+    text = str(place)
+    scheme, found, rest = text.partition("://")
+    if not text.strip() or re.match(r"[a-z][a-z0-9+]+:/(?!/)", text):
+        raise ConfigError(
+            f"'{text}' names no folder: write a path, or a URL such as s3://bucket/a."
+        )
     if not found:
         return Folder(place)
-    if scheme == "file":
+    if scheme == "file" and rest.startswith("/"):
         return Folder(rest)
+    if scheme == "file":
+        raise ConfigError(f"'{text}' names a folder of another host: write file:///folder.")
     if scheme in SCHEMES:
-        return Bucket(str(place))
-    known = ["file", *SCHEMES]
+        return Bucket(text)
     raise ConfigError(
-        f"'{scheme}://' is no scheme of a location. There are: {', '.join(known)}."
-        + suggestion(scheme, known)
+        f"'{scheme}://' is no scheme of a location." + suggestion(scheme, ["file", *SCHEMES])
     )

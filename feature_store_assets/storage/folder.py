@@ -119,8 +119,11 @@ class Folder:
         final = self._root / path
         unfinished = final.with_name(f"{final.name}.{secrets.token_hex(4)}{UNFINISHED}")
         with self._usable():
-            self._make(final.parent)
-            file = unfinished.open("wb")
+            try:
+                self._make(final.parent)
+                file = unfinished.open("wb")
+            except FileNotFoundError as error:  # of what may not be made
+                raise unusable(self._shown, error) from None
         try:
             with file:
                 sink = Sink(file, self._shown)

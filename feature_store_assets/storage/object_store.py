@@ -41,6 +41,11 @@ class Bucket:
         base, asked, _ = url.partition("?")
         self.shown = base.rstrip("/")
         self._prefix = ""
+        if "@" in base and not base.startswith("abfs"):  # there the container stands before it
+            raise ConfigError(
+                f"'{base.partition('://')[0]}://...@...' holds a login: give credentials in the "
+                f"environment, as the cloud's own tools have them."
+            )
         if asked:  # what follows may be a secret
             raise ConfigError(
                 f"'{self.shown}?...' has options after the '?'. Set them in the environment, as "

@@ -50,10 +50,16 @@ class ArchiveVerbs(Facade):
         WriteRefused
             The folder holds something else.
         """
+        from feature_store_assets.transfer.archive import local_folder
         from feature_store_assets.transfer.archive_export import Exporting
 
         return Exporting(self.parts).export(
-            Path(target), features, snapshot=snapshot, start=start_time, end=end_time, told=told
+            local_folder(target),
+            features,
+            snapshot=snapshot,
+            start=start_time,
+            end=end_time,
+            told=told,
         )
 
     def import_archive(

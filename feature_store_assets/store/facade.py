@@ -37,9 +37,9 @@ class Facade:
     """
 
     def __init__(
-        self, config: FeatureStoreConfig | None = None, *, actor: Actor | None = None
+        self, config: FeatureStoreConfig | None = None, *, actor: Actor | str | None = None
     ) -> None:
-        self.parts = Parts.of(config or FeatureStoreConfig(), actor)
+        self.parts = Parts.of(config or FeatureStoreConfig(), Actor.of(actor))
 
     @classmethod
     def from_env(cls) -> Self:
@@ -55,7 +55,7 @@ class Facade:
             Who, or a name, which counts as asserted. Whoever closes one of the two closes both.
         """
         other = object.__new__(type(self))
-        other.parts = self.parts.acting_as(Actor(actor) if isinstance(actor, str) else actor)
+        other.parts = self.parts.acting_as(actor if isinstance(actor, Actor) else Actor(actor))
         return other
 
     def __enter__(self) -> Self:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.types import arrow_type
 from feature_store_assets.declaration.view import FeatureView
-from feature_store_assets.errors import ArchiveUnusable, WriteRefused
+from feature_store_assets.errors import ArchiveUnusable, DataError, WriteRefused
 from feature_store_assets.offline.digest import TableDigest
 from feature_store_assets.offline.schema import PARTITION, TableSchema, conform
 from feature_store_assets.progress import each_file
@@ -192,6 +192,25 @@ class _Held(msgspec.Struct, frozen=True):
     view: dict[str, Any] | None = None
 
 
+def local_folder(place: str | Path) -> Path:
+    """Return the folder of an archive.
+
+    Raises
+    ------
+    DataError
+        It names an object store.
+    ConfigError
+        It names nothing that this code knows.
+    """
+    found = location(place)
+    if found.local is None:
+        raise DataError(
+            f"An archive lies in a folder, and '{found.shown}' is none: copy it by the "
+            f"cloud's own tools."
+        )
+    return found.local if "://" in str(place) else Path(place)
+
+
 class Archive:
     """An archive in a folder.
 
@@ -207,7 +226,7 @@ class Archive:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = local_folder(path)
         self._place = location(path)
         self.manifest = self._read()
 

@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -23,7 +24,7 @@ from feature_store_assets.registry.statistics import Statistics
 from feature_store_assets.store import FeatureStore
 from feature_store_assets_tests.counts import examples
 from feature_store_assets_tests.quality import test_agrees_with_great_expectations as agrees
-from feature_store_assets_tests.stores import pushed, row, traces
+from feature_store_assets_tests.stores import new_store, pushed, row, traces
 
 NOTHING_KEPT = Statistics(Database("sqlite:///none.db"))
 
@@ -36,6 +37,15 @@ def broken(feature: Feature, *values: Any, partitions: list[str] | None = None) 
 
 
 # ------------------------------------------------------------------ bounds of features
+
+
+def test_a_text_that_makes_backtracking_explode_is_judged_at_once(tmp_path: Path) -> None:
+    """By backtracking this would take longer than the test may."""
+    with new_store(tmp_path) as store:
+        store.apply(pushed("names", Feature("name", "string", regex="^(a+)+$")))
+        with pytest.raises(OutOfBounds):
+            store.write_features([row("u", 0, name="a" * 60 + "b")], "names")
+        store.write_features([row("u", 0, name="a" * 60)], "names")
 
 
 def test_numbers_keep_their_inclusive_bounds() -> None:

@@ -258,6 +258,14 @@ def test_what_a_killed_writer_left_is_cleared_with_its_folder(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["", " ", "s3:/bucket/x", "file://host/x", "s3://user:pw@b/x"])
+def test_what_looks_like_a_place_and_is_none_is_refused(tmp_path: Path, place: str) -> None:
+    with pytest.raises(ConfigError) as info:
+        location(place)
+    assert "pw" not in str(info.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_options_in_an_url_are_refused_and_not_shown() -> None:
     with pytest.raises(ConfigError, match="Set them in the environment") as info:
         location("s3://features/a?secret_key=hidden")
@@ -266,5 +274,6 @@ def test_options_in_an_url_are_refused_and_not_shown() -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(FeatureStoreError, match="file/place' cannot be used"):
-        location(tmp_path / "file" / "place").write("f", b"")
+    for folder in (tmp_path / "file" / "place", Path("/proc/place")):
+        with pytest.raises(FeatureStoreError, match="place' cannot be used"):
+            location(folder).write("f", b"")
