@@ -1,6 +1,7 @@
 """Removing files of a Delta table that nothing needs any more, safe beside writers.
 
-Delta's own vacuum goes by checkpoints and the age of files; this goes by the log, see `history`.
+Delta's own vacuum goes by checkpoints and the age of files; this goes by the log, see
+`commit_history`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ by the restore, see there.
 back by the next backup: a lease of the registry tells leftovers from a backup under way.
 
 *Nothing good is pushed out.* A store that lost its registry or a table since the last backup is
-refused before anything is written, see `known`; `backups` says what is removed.
+refused before anything is written, see `store_integrity`; `backup_repository` says what is
+removed.
 """
 
 from __future__ import annotations
