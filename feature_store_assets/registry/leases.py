@@ -109,7 +109,8 @@ class Leases:
         finally:
             ended.set()
             keeping.join()
-            lease._set(holder="", expires_at=datetime.now(UTC))  # noqa: SLF001
+            with suppress(FeatureStoreError):  # it expires by itself
+                lease._set(holder="", expires_at=datetime.now(UTC))  # noqa: SLF001
 
     def _taken(self, name: str, *, wait: bool) -> Lease:
         waiting = Event()
