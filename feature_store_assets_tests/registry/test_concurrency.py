@@ -10,6 +10,7 @@ from feature_store_assets.declaration.feature import Entity, Feature
 from feature_store_assets.declaration.group import FeatureGroup
 from feature_store_assets.declaration.view import FeatureView
 from feature_store_assets.errors import BreakingChange
+from feature_store_assets.registry.actor import Actor
 from feature_store_assets.registry.audit import Audit
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.declarations import Applied
@@ -61,7 +62,7 @@ def work(applied: Applied, number: int, together: Callable[[], object]) -> list[
 
 
 def process(url: str, number: int, barrier: Any, answers: Any) -> None:
-    database = Database(url)
+    database = Database(url, Actor(str(number)))
     try:
         answers.put((number, work(Applied(database), number, lambda: barrier.wait(BOUND))))
     except BaseException as error:

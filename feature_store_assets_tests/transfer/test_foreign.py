@@ -260,7 +260,7 @@ PACKED: dict[str, tuple[Callable[[list[Any]], Any], Any, str]] = {
     "a short row": (lambda rows: [rows[0], ["holds", [1]]], gzip.compress, "has 1 values"),
     "a row twice": (lambda rows: [rows[0], rows[1], rows[1]], gzip.compress, "do not fit"),
     "no number after": (
-        lambda rows: [rows[0], ["audit", [2**63 - 1, "", "", "", "", "{}", "", ""]]],
+        lambda rows: [rows[0], ["audit", [2**63 - 1, "", "", "", "", "{}", "", "", ""]]],
         gzip.compress, "too great a 'sequence'",
     ),
     "a training set elsewhere": (
