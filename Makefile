@@ -17,7 +17,7 @@ demo: $(READY)  ## The whole story on a year of real flights (ONLINE=redis serve
 ui: $(READY)  ## The Dagster UI on the same state, at http://127.0.0.1:3000
 	$(BIN)/python -m feature_store_assets.examples.flights.ui
 
-test: $(READY)  ## The tests, in about three minutes on two idle cores
+test: $(READY)  ## The tests, in three to four minutes on two idle cores
 	$(BIN)/python -m pytest $(TOGETHER) --ignore=feature_store_assets_tests/browser -m "not slow"
 
 test-all: $(READY)  ## Every test: kills, clusters, load, all random examples, the browser
