@@ -70,7 +70,7 @@ class Parts:
     tables: dict[tuple[str, int], tuple[object, OfflineTable]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: FeatureStoreConfig, actor: Actor | None = None) -> Parts:
+    def of(cls, config: FeatureStoreConfig, actor: Actor | str | None = None) -> Parts:
         """Put a store together; nothing connects before its first use."""
         database = Database(config.registry, actor)
         applied, usage = Applied(database, config.request_modules), Usage(database)

@@ -285,7 +285,7 @@ class Database:
         Who writes; by default the user who runs this process.
     """
 
-    def __init__(self, url: str, actor: Actor | None = None) -> None:
+    def __init__(self, url: str, actor: Actor | str | None = None) -> None:
         self.actor = Actor.of(actor)
         try:
             self._url = make_url(url)

@@ -87,22 +87,22 @@ class Usage:
         path: Path,
         reads: int,
         rows: int,
-        consumer: str | None = None,
+        consumer: str,
     ) -> None:
         """Count reads of features, by group; they are written within a minute, or by `flush`.
 
         Parameters
         ----------
         consumer
-            Who read; by default who acts here.
+            Who read.
         """
         if not reads:
             return
-        who, day = consumer or self._database.actor.name, f"{datetime.now(UTC):%Y-%m-%d}"
+        day = f"{datetime.now(UTC):%Y-%m-%d}"
         with self._lock:
             for group, names in features:
                 for name in names:
-                    counted = self._counts.setdefault((group, name, who, path, day), [0, 0])
+                    counted = self._counts.setdefault((group, name, consumer, path, day), [0, 0])
                     counted[0] += reads
                     counted[1] += rows
             if self._timer is None:

@@ -39,7 +39,7 @@ class Facade:
     def __init__(
         self, config: FeatureStoreConfig | None = None, *, actor: Actor | str | None = None
     ) -> None:
-        self.parts = Parts.of(config or FeatureStoreConfig(), Actor.of(actor))
+        self.parts = Parts.of(config or FeatureStoreConfig(), actor)
 
     @classmethod
     def from_env(cls) -> Self:

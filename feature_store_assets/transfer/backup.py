@@ -195,7 +195,8 @@ def back_up(
         check_tables(versions(root, {}), known, reference, place.shown)
         return found, bad, reference
 
-    checked()  # what is refused leaves nothing, not even an empty registry
+    if not known.store:
+        checked()  # what is refused leaves nothing, not even an empty registry
     with Leases(database).hold(BACKUP) as lease, _scratch(root) as scratch:
         found, bad, reference = checked()
         mark_owner(place, known.store)

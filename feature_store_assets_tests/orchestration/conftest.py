@@ -4,7 +4,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from feature_store_assets_tests.orchestration.shop import Shop
+from feature_store_assets_tests.orchestration.shop import Shop, copied
 
 
 @pytest.fixture
@@ -16,3 +16,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def shop(tmp_path: Path, instance: dg.DagsterInstance) -> Shop:
     return Shop(tmp_path / "store", instance)
+
+
+@pytest.fixture
+def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
+    """A copy of the shop that a module filled once."""
+    with copied(once_filled, tmp_path / "store") as shop:
+        yield shop

@@ -196,3 +196,20 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
             told = data.user_failure_data.description if data.user_failure_data else None
             return told or (data.error.to_string() if data.error else "")
     return ""
+
+
+@contextmanager
+def stocked(folder: Path, last: int) -> Iterator[Shop]:
+    """A shop whose spending is computed and served, from the first day to a last one."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        shop = Shop(folder / "store", instance)
+        shop.deliver(0, last)
+        assert shop.run("spending", "online/spending", keys=(day(0), day(last))).success
+        yield shop
+
+
+def run_job(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
+    """Run a job of one op with a config, as the Launchpad does."""
+    return shop.definitions.resolve_job_def(job).execute_in_process(
+        run_config={"ops": {op: {"config": config}}}, instance=shop.instance
+    )

@@ -2,32 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
 
-from feature_store_assets_tests.orchestration.shop import Shop, copied, day
-
-
-def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
-    return shop.definitions.resolve_job_def(job).execute_in_process(
-        run_config={"ops": {op: {"config": config}}}, instance=shop.instance
-    )
+from feature_store_assets_tests.orchestration.shop import Shop, day, run_job, stocked
 
 
 @pytest.fixture(scope="module")
 def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
-        shop.deliver(0, 2)
-        assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
-        yield shop
-
-
-@pytest.fixture
-def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
-    with copied(once_filled, tmp_path / "store") as shop:
+    with stocked(tmp_path_factory.mktemp("filled"), 2) as shop:
         yield shop
 
 
@@ -35,14 +19,14 @@ def test_partitions_are_materialized_in_an_instance_that_never_computed_them(
     filled: Shop, tmp_path: Path
 ) -> None:
     place = str(tmp_path / "archive")
-    assert run(filled, "export_job", "export", target=place).success
+    assert run_job(filled, "export_job", "export", target=place).success
     (observed,) = filled.instance.fetch_observations(dg.AssetKey(["spending"]), limit=1).records
     assert observed.asset_observation is not None
     told = {key: value.value for key, value in observed.asset_observation.metadata.items()}
     assert (told["rows"], told["partitions"]) == (6, 3)
     with dg.DagsterInstance.ephemeral() as fresh:
         other = Shop(tmp_path / "other", fresh)
-        assert run(other, "import_job", "import_", source=place).success
+        assert run_job(other, "import_job", "import_", source=place).success
         days = {day(number) for number in range(3)}
         assert other.committed("spending") == other.committed("online/spending") == days
         assert other.stored() == filled.stored()
@@ -68,10 +52,10 @@ def test_a_pushed_group_is_materialized_as_a_whole(filled: Shop, tmp_path: Path)
         store.write_features(pl.DataFrame(rows).with_columns(
             pl.col("event_timestamp").str.to_datetime(time_zone="UTC", time_unit="us")
         ), "clicks")  # fmt: skip
-    run(filled, "export_job", "export", target=place, features=["clicks"])
+    run_job(filled, "export_job", "export", target=place, features=["clicks"])
     with dg.DagsterInstance.ephemeral() as fresh:
         other = Shop(tmp_path / "other", fresh)
-        run(other, "import_job", "import_", source=place)
+        run_job(other, "import_job", "import_", source=place)
         event = fresh.get_latest_materialization_event(dg.AssetKey(["clicks"]))
         assert event is not None
         assert event.asset_materialization is not None
@@ -82,11 +66,11 @@ def test_a_pushed_group_is_materialized_as_a_whole(filled: Shop, tmp_path: Path)
 @pytest.mark.slow
 def test_a_snapshot_is_a_partition_of_its_asset_again(filled: Shop, tmp_path: Path) -> None:
     place = str(tmp_path / "archive")
-    run(filled, "snapshot_job", "snapshot", features=["spending"], name="june")
-    run(filled, "export_job", "export", target=place, snapshot="june")
+    run_job(filled, "snapshot_job", "snapshot", features=["spending"], name="june")
+    run_job(filled, "export_job", "export", target=place, snapshot="june")
     with dg.DagsterInstance.ephemeral() as fresh:
         other = Shop(tmp_path / "other", fresh)
-        run(other, "import_job", "import_", source=place)
+        run_job(other, "import_job", "import_", source=place)
         assert other.committed("snapshots/spending") == {"june"}
 
 
@@ -95,17 +79,17 @@ def test_a_conflict_fails_the_run_and_the_launchpad_decides_it(
     filled: Shop, tmp_path: Path
 ) -> None:
     place = str(tmp_path / "archive")
-    run(filled, "export_job", "export", target=place, start=day(1), end=day(3))
+    run_job(filled, "export_job", "export", target=place, start=day(1), end=day(3))
     filled.deliver(0, 2, factor=5.0)
     assert filled.run("spending", keys=(day(0), day(2))).success
     with pytest.raises(Exception, match="Partitions of the archive hold rows here already"):
-        run(filled, "import_job", "import_", source=place)
+        run_job(filled, "import_job", "import_", source=place)
     assert set(map(tuple, filled.stored().values())) == {(5.0,)}
-    run(filled, "import_job", "import_", source=place, on_conflict="replace")
+    run_job(filled, "import_job", "import_", source=place, on_conflict="replace")
     # A day's rows are known at its end.
     assert filled.stored() == {day(0): [1.0], day(1): [1.0], day(2): [5.0]}
 
 
 def test_a_time_that_is_none_is_refused(filled: Shop, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="'soon' is no ISO date or time"):
-        run(filled, "export_job", "export", target=str(tmp_path / "archive"), start="soon")
+        run_job(filled, "export_job", "export", target=str(tmp_path / "archive"), start="soon")

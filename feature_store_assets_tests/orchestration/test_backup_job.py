@@ -9,29 +9,19 @@ import pytest
 from feature_store_assets.config import FeatureStoreConfig
 from feature_store_assets.orchestration.definitions import build_definitions
 from feature_store_assets.store import FeatureStore
-from feature_store_assets_tests.orchestration.shop import Shop, copied, day
-from feature_store_assets_tests.orchestration.test_maintenance_jobs import run
+from feature_store_assets_tests.orchestration.shop import Shop, run_job, stocked
 
 
 @pytest.fixture(scope="module")
 def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
-        shop.deliver(0, 2)
-        assert shop.run("spending", "online/spending", keys=(day(0), day(2))).success
-        yield shop
-
-
-@pytest.fixture
-def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
-    with copied(once_filled, tmp_path / "store") as shop:
+    with stocked(tmp_path_factory.mktemp("filled"), 2) as shop:
         yield shop
 
 
 def test_a_backup_from_the_launchpad_can_be_restored(filled: Shop, tmp_path: Path) -> None:
     target = tmp_path / "kept"
     for _ in range(3):
-        done = run(filled, "backup_job", "backup", target=str(target), keep=2)
+        done = run_job(filled, "backup_job", "backup", target=str(target), keep=2)
     name = done.output_for_node("backup")
     assert [each.id for each in FeatureStore.list_backups(target)][-1:] == [name]
     assert len(FeatureStore.list_backups(target)) == 2
@@ -43,7 +33,7 @@ def test_a_backup_from_the_launchpad_can_be_restored(filled: Shop, tmp_path: Pat
 
 
 def test_a_backup_tells_the_run_what_it_did(filled: Shop, tmp_path: Path) -> None:
-    done = run(filled, "backup_job", "backup", target=str(tmp_path / "kept"))
+    done = run_job(filled, "backup_job", "backup", target=str(tmp_path / "kept"))
     (output,) = (
         event.event_specific_data
         for event in done.all_node_events
@@ -63,7 +53,7 @@ def test_a_backup_tells_the_run_what_it_did(filled: Shop, tmp_path: Path) -> Non
 
 
 def test_without_a_target_it_goes_to_the_folder_beside_the_data_root(filled: Shop) -> None:
-    run(filled, "backup_job", "backup")
+    run_job(filled, "backup_job", "backup")
     root = filled.config.root
     assert len(FeatureStore.list_backups(root.with_name(f"{root.name}-backups"))) == 1
 

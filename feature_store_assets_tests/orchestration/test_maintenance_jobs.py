@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,27 +10,12 @@ import pytest
 from dagster._core.events import AssetObservationData
 
 from feature_store_assets.online.row import KeySpace
-from feature_store_assets_tests.orchestration.shop import Shop, copied, day
-
-
-def run(shop: Shop, job: str, op: str, /, **config: Any) -> dg.ExecuteInProcessResult:
-    return shop.definitions.resolve_job_def(job).execute_in_process(
-        run_config={"ops": {op: {"config": config}}}, instance=shop.instance
-    )
+from feature_store_assets_tests.orchestration.shop import Shop, day, run_job, stocked
 
 
 @pytest.fixture(scope="module")
 def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with dg.DagsterInstance.ephemeral() as instance:
-        shop = Shop(tmp_path_factory.mktemp("filled") / "store", instance)
-        shop.deliver(0, 4)
-        assert shop.run("spending", "online/spending", keys=(day(0), day(4))).success
-        yield shop
-
-
-@pytest.fixture
-def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
-    with copied(once_filled, tmp_path / "store") as shop:
+    with stocked(tmp_path_factory.mktemp("filled"), 4) as shop:
         yield shop
 
 
@@ -40,7 +24,7 @@ def test_a_snapshot_reads_the_same_after_later_materializations(filled: Shop) ->
     asked = pl.DataFrame({
         "customer_id": ["ann@example.org"], "event_timestamp": [datetime(2024, 1, 9, tzinfo=UTC)],
     })  # fmt: skip
-    assert run(filled, "snapshot_job", "snapshot", features=["spending"], name="first").success
+    assert run_job(filled, "snapshot_job", "snapshot", features=["spending"], name="first").success
     with filled.store() as store:
         before = store.get_historical_features("spending", asked, as_of="first").to_arrow()
         stored = store.read_features("spending", as_of="first").to_arrow()
@@ -55,7 +39,7 @@ def test_a_snapshot_reads_the_same_after_later_materializations(filled: Shop) ->
 
 def test_a_snapshot_of_nothing_names_what_exists(filled: Shop) -> None:
     with pytest.raises(Exception, match="Did you mean 'spending'"):
-        run(filled, "snapshot_job", "snapshot", features=["spendin"], name="x")
+        run_job(filled, "snapshot_job", "snapshot", features=["spendin"], name="x")
 
 
 def files(shop: Shop) -> set[str]:
@@ -76,12 +60,12 @@ def test_retention_is_a_dry_run_by_default(filled: Shop) -> None:
 
 @pytest.mark.slow
 def test_retention_removes_files_but_for_those_that_a_snapshot_pins(filled: Shop) -> None:
-    run(filled, "snapshot_job", "snapshot", features=["spending"], name="kept")
+    run_job(filled, "snapshot_job", "snapshot", features=["spending"], name="kept")
     pinned = files(filled)
     filled.deliver(0, 4, factor=3.0)
     filled.run("spending", "online/spending", keys=(day(0), day(4)))
     assert len(files(filled)) == 10
-    run(filled, "retention_job", "retain", dry_run=False)
+    run_job(filled, "retention_job", "retain", dry_run=False)
     # Partitions of 2024 are older than the declared 30 days.
     assert files(filled) == pinned
     assert filled.stored() == {}
@@ -96,13 +80,13 @@ def test_retention_removes_online_rows_older_than_the_ttl_and_says_how_many(fill
     with filled.store() as store:
         [value, _] = store.online.get(keys)
     assert value is not None
-    run(filled, "retention_job", "retain", dry_run=False)
+    run_job(filled, "retention_job", "retain", dry_run=False)
     with filled.store() as store:
         store.online.put([(keys[1], value)])  # in no partition that is left to be taken back
-    run(filled, "retention_job", "retain", dry_run=True)
+    run_job(filled, "retention_job", "retain", dry_run=True)
     with filled.store() as store:
         assert store.online.get(keys)[1] == value
-    ended = run(filled, "retention_job", "retain", dry_run=False)
+    ended = run_job(filled, "retention_job", "retain", dry_run=False)
     reported = [
         each.event_specific_data.asset_observation.metadata
         for each in ended.all_node_events
@@ -116,18 +100,18 @@ def test_retention_removes_online_rows_older_than_the_ttl_and_says_how_many(fill
 
 def test_retention_of_an_unknown_group_is_refused(filled: Shop) -> None:
     with pytest.raises(Exception, match="No feature group is named 'sales'"):
-        run(filled, "retention_job", "retain", groups=["sales"])
+        run_job(filled, "retention_job", "retain", groups=["sales"])
 
 
 @pytest.mark.slow
 def test_a_dropped_partition_can_be_materialized_again(filled: Shop) -> None:
-    run(filled, "retention_job", "retain", dry_run=False)
+    run_job(filled, "retention_job", "retain", dry_run=False)
     assert filled.run("spending", partition=day(2)).success
     assert filled.stored() == {day(2): [1.0]}
 
 
 def test_a_removed_partition_says_so_in_the_ui(filled: Shop) -> None:
-    run(filled, "retention_job", "retain", dry_run=False)
+    run_job(filled, "retention_job", "retain", dry_run=False)
     records = filled.instance.fetch_observations(dg.AssetKey(["spending"]), limit=50).records
     said = {record.partition_key: record.asset_observation for record in records}
     observed = said[day(2)]
@@ -137,7 +121,7 @@ def test_a_removed_partition_says_so_in_the_ui(filled: Shop) -> None:
 
 
 def test_a_snapshot_is_a_partition_of_its_groups_snapshots(filled: Shop) -> None:
-    assert run(filled, "snapshot_job", "snapshot", name="june", tags={"keep": "y"}).success
+    assert run_job(filled, "snapshot_job", "snapshot", name="june", tags={"keep": "y"}).success
     assert filled.instance.get_dynamic_partitions("snapshots/spending") == ["june"]
     event = filled.instance.get_latest_materialization_event(dg.AssetKey(["snapshots", "spending"]))
     assert event is not None
@@ -160,7 +144,7 @@ def test_small_files_are_compacted_from_the_launchpad(filled: Shop) -> None:
             at = datetime(2024, 1, 1, number, tzinfo=UTC)
             store.write_features([{"entity_id": "a", "event_timestamp": at, "likes": 1}], "clicks")
         before = store.read_features("clicks").to_arrow()
-    assert run(filled, "compact_job", "compact", groups=["clicks"], at_least=3).success
+    assert run_job(filled, "compact_job", "compact", groups=["clicks"], at_least=3).success
     with filled.store() as store:
         assert len(store.table(store.applied.group("clicks")).files()) == 1
         assert store.read_features("clicks").to_arrow() == before

@@ -13,7 +13,6 @@ from feature_store_assets import Drift, Feature, FeatureGroup, FeatureStore, exp
 from feature_store_assets_tests.orchestration.shop import (
     START,
     Shop,
-    copied,
     customer,
     day,
     failure,
@@ -68,12 +67,6 @@ def once_filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         shop.deliver(0, 5)
         shop.deliver(3, 3, factor=40.0)
         assert shop.run("spending", keys=(day(0), day(5))).success
-        yield shop
-
-
-@pytest.fixture
-def filled(once_filled: Shop, tmp_path: Path) -> Iterator[Shop]:
-    with copied(once_filled, tmp_path / "store") as shop:
         yield shop
 
 

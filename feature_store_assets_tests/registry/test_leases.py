@@ -15,12 +15,12 @@ from feature_store_assets.registry.database import Database, leases
 from feature_store_assets.registry.leases import Leases
 
 HOLD = """
-import sys, time
+import signal, sys
 from feature_store_assets.registry.database import Database
 from feature_store_assets.registry.leases import Leases
 with Leases(Database(sys.argv[1])).hold("backup"):
     print("held", flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 
 

@@ -16,13 +16,13 @@ from feature_store_assets_tests.stores import T0, new_store, pushed, row
 def test_counts_add_up_over_batches_and_processes(database: Database) -> None:
     with database.write():  # brings the schema up to date
         one, other = Usage(database), Usage(database)
-    one.add([("g", ["x", "y"])], "online", 3, 30)
-    one.add([("g", ["x"])], "online", 1, 5)
+    one.add([("g", ["x", "y"])], "online", 3, 30, "ann")
+    one.add([("g", ["x"])], "online", 1, 5, "ann")
     assert one.of() == []
     one.flush()
-    other.add([("g", ["x"])], "training", 1, 1000)
+    other.add([("g", ["x"])], "training", 1, 1000, "ann")
     other.flush()
-    one.add([("g", ["x"])], "online", 1, 1)
+    one.add([("g", ["x"])], "online", 1, 1, "ann")
     one.flush()
     found = {(each.feature, each.path): (each.reads, each.rows) for each in one.of("g")}
     assert found == {

@@ -78,7 +78,7 @@ def stock(database: Database) -> None:
     statistics.put("g", 1, profiles, table_version=7)
     statistics.put_reference("g", 1, "snapshot s", {"y": profile(2.5)})
     usage = Usage(database)
-    usage.add([("g", ["x", "y"])], "online", 2, 30)
+    usage.add([("g", ["x", "y"])], "online", 2, 30, "ann")
     usage.flush()
     Tokens(database).create("secret")
 
@@ -328,7 +328,7 @@ def differing(database: Database) -> Database:
     statistics.put("g", 1, {"2024-01-01": {"y": profile(9.0)}}, table_version=1)
     statistics.put_reference("g", 1, "snapshot s", {"y": profile(9.0)})
     usage = Usage(database)
-    usage.add([("g", ["x"])], "online", 1, 1)
+    usage.add([("g", ["x"])], "online", 1, 1, "ann")
     usage.flush()
     return database
 
@@ -347,7 +347,7 @@ def state(other: Database) -> dict[str, Any]:
     statistics.put("g", 1, both, table_version=7)
     statistics.put_reference("g", 1, "snapshot s", {"y": profile(1.0)})
     usage = Usage(other)
-    usage.add([("g", ["x"])], "online", 2, 2)
+    usage.add([("g", ["x"])], "online", 2, 2, "ann")
     usage.flush()
     found: dict[str, Any] = moved(export_state(other))
     return found
